@@ -1,0 +1,5 @@
+"""Durable functions in Python, for any server that speaks the Inngest protocol."""
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The shard owner's loop: load, decide, commit, act."""

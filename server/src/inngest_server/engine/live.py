@@ -1,0 +1,118 @@
+"""What a node keeps in memory of the shards it owns."""
+
+from collections import OrderedDict
+
+from inngest_server.apps.records import CronRow
+from inngest_server.engine.functions import Functions
+from inngest_server.engine.timers import Timer, Timers
+from inngest_server.events.expressions import compile_expression
+from inngest_server.events.wait_index import WaitIndex
+from inngest_server.flow_control.concurrency import SlotTable
+from inngest_server.runs.placement import shard_of_run
+from inngest_server.runs.records import ItemState, WaitKind, WaitRow
+from inngest_server.runs.run import Run
+from inngest_server.wire import json
+
+
+class Shard:
+    """One owned shard: its epoch, its unfinished runs, and the slots of its functions."""
+
+    __slots__ = ("epoch", "id", "runs", "slots")
+
+    def __init__(self, shard_id: int, epoch: int, functions: Functions) -> None:
+        self.id = shard_id
+        self.epoch = epoch
+        self.runs: dict[str, Run] = {}
+        self.slots = SlotTable(functions.limit_of)
+
+
+class Live:
+    """All owned shards, and what is indexed across them: waits, timers, signals, crons."""
+
+    def __init__(self, functions: Functions, *, idle_contents_max: int, idle_bytes_max: int) -> None:
+        self.functions = functions
+        self.shards: dict[int, Shard] = {}
+        self.waits = WaitIndex[str]()
+        self._signals: dict[str, WaitRow] = {}
+        self.crons: dict[str, CronRow] = {}
+        self.timers = Timers(self._is_alive)
+        self._idle: OrderedDict[str, int] = OrderedDict()
+        self._idle_bytes = 0
+        self._idle_contents_max = idle_contents_max
+        self._idle_bytes_max = idle_bytes_max
+
+    def clear(self) -> None:
+        """Forget everything; the shards are loaded again."""
+        self.shards.clear()
+        self.waits = WaitIndex[str]()
+        self._signals.clear()
+        self.crons.clear()
+        self.timers.clear()
+        self._idle.clear()
+        self._idle_bytes = 0
+
+    def find_run(self, run_id: str) -> Run | None:
+        shard = self.shards.get(shard_of_run(run_id)) if len(run_id) == 26 else None
+        return shard.runs.get(run_id) if shard is not None else None
+
+    def run_count(self) -> int:
+        return sum(len(shard.runs) for shard in self.shards.values())
+
+    def open_wait(self, wait: WaitRow) -> None:
+        """Index a wait and set its timer."""
+        if wait.kind in (WaitKind.EVENT, WaitKind.CANCEL):
+            expression = compile_expression(wait.expression) if wait.expression else None
+            captured = tuple(json.parse(wait.captured)) if expression is not None else ()
+            self.waits.add(wait.wait_id, wait.name, expression, captured)
+        elif wait.kind == WaitKind.SIGNAL:
+            holder = self._signals.get(wait.name)
+            if holder is None or holder.opened_at_ms <= wait.opened_at_ms:
+                self._signals[wait.name] = wait
+        self.timers.set(wait.fires_at_ms, "wait", wait.run_id, wait.wait_id)
+
+    def close_wait(self, wait: WaitRow) -> None:
+        if wait.kind in (WaitKind.EVENT, WaitKind.CANCEL):
+            self.waits.remove(wait.wait_id)
+        elif wait.kind == WaitKind.SIGNAL and self.signal_holder(wait.name) == wait.wait_id:
+            del self._signals[wait.name]
+
+    def signal_holder(self, signal: str) -> str | None:
+        """The id of the wait that gets the signal: of several, the one opened last."""
+        wait = self._signals.get(signal)
+        return wait.wait_id if wait is not None else None
+
+    def _is_alive(self, timer: Timer) -> bool:
+        if timer.kind == "cron":
+            row = self.crons.get(timer.key)
+            return row is not None and row.fires_at_ms == timer.due_ms
+        run = self.find_run(timer.owner)
+        if run is None:
+            return False
+        if timer.kind == "wait":
+            return timer.key in run.waits
+        item = run.items.get(timer.key)
+        return item is not None and item.state == ItemState.QUEUED and item.due_at_ms == timer.due_ms
+
+    # Contents of idle runs are dropped when there are too many; the journal brings them back.
+
+    def touched(self, run: Run) -> None:
+        """Call when the changes of a run are durable: an idle run's content may now be dropped."""
+        run_id = run.id
+        size = self._idle.pop(run_id, None)
+        if size is not None:
+            self._idle_bytes -= size
+        if self.find_run(run_id) is not run or run.content is None:
+            return
+        if any(item.state == ItemState.SENT for item in run.items.values()):
+            return  # Its answer will be decided soon.
+        size = len(run.content.event_body) + run.content.state_bytes
+        self._idle[run_id] = size
+        self._idle_bytes += size
+        while self._idle and (
+            len(self._idle) > self._idle_contents_max or self._idle_bytes > self._idle_bytes_max
+        ):
+            oldest, size = self._idle.popitem(last=False)
+            self._idle_bytes -= size
+            idle = self.find_run(oldest)
+            if idle is not None:
+                idle.content = None

@@ -1,0 +1,27 @@
+"""Messages to runs that must not get lost, as bytes.
+
+A fact that another entity's decision causes is decided in the same batch when its run is in memory. Otherwise
+it is stored with the batch and removed by the batch that holds its consequences.
+"""
+
+import orjson
+
+from inngest_server.runs.facts import ChildEnded, EventArrived
+
+RunMessage = ChildEnded | EventArrived
+
+_TYPES: dict[str, type[RunMessage]] = {"child_ended": ChildEnded, "event_arrived": EventArrived}
+_NAMES = {kind: name for name, kind in _TYPES.items()}
+
+
+def encode(message: RunMessage) -> bytes:
+    """JSON array of the type's name and the fields; payloads are JSON texts and travel as strings."""
+    fields = [field.decode() if isinstance(field, bytes) else field for field in message]
+    return orjson.dumps([_NAMES[type(message)], *fields])
+
+
+def decode(body: bytes) -> RunMessage:
+    name, *fields = orjson.loads(body)
+    kind = _TYPES[name]
+    texts = {index for index, hint in enumerate(kind.__annotations__.values()) if hint is bytes}
+    return kind(*[field.encode() if index in texts else field for index, field in enumerate(fields)])

@@ -1,0 +1,138 @@
+"""What a sync changes: the app, its functions and their versions, their schedules, and who may now run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inngest_server.apps.config import FunctionConfig
+from inngest_server.apps.diff import diff_sync
+from inngest_server.apps.problems import Problem
+from inngest_server.apps.records import AppRow, FunctionRow
+from inngest_server.apps.registration import Registration
+from inngest_server.apps.unenforced import unenforced_options
+from inngest_server.apps.urls import normalize_app_url
+from inngest_server.engine import crons
+from inngest_server.engine.functions import ENFORCED_OPTIONS, Function
+from inngest_server.runs.facts import ItemDue
+from inngest_server.runs.placement import shard_of
+from inngest_server.wire import json
+from inngest_server.wire.hashing import derived_uuid
+
+if TYPE_CHECKING:
+    from inngest_server.engine.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    app_id: str
+    modified: bool
+    unenforced: dict[str, tuple[str, ...]]
+    """Function slug to the options of it that this server does not enforce yet."""
+    warnings: tuple[Problem, ...]
+
+
+def app_id_of(name: str) -> str:
+    return derived_uuid("app", name)
+
+
+def sync(engine: Engine, registration: Registration, now_ms: int) -> SyncResult:
+    """Make the server's functions of an app those of its registration; the rest of them is archived."""
+    app_id = app_id_of(registration.app_name)
+    app = engine.functions.apps.get(app_id)
+    unenforced = {
+        config.id: missing
+        for config in registration.functions
+        if (missing := unenforced_options(config, ENFORCED_OPTIONS))
+    }
+    unchanged = (
+        app is not None
+        and app.checksum == registration.checksum
+        and not app.error
+        and app.archived_at_ms is None
+    )
+    if unchanged:
+        return SyncResult(app_id, False, unenforced, registration.warnings)
+    shard_count = engine.storage.shard_count
+    row = AppRow(
+        app_id=app_id,
+        shard=shard_of(app_id, shard_count),
+        name=registration.app_name,
+        url=registration.url,
+        sdk=registration.sdk,
+        framework=registration.framework,
+        app_version=registration.app_version,
+        checksum=registration.checksum,
+        error="",
+        synced_at_ms=now_ms,
+        archived_at_ms=None,
+    )
+    engine.put(row)
+    _set_functions(engine, row, registration.functions, now_ms)
+    return SyncResult(app_id, True, unenforced, registration.warnings)
+
+
+def remove(engine: Engine, url: str, now_ms: int) -> bool:
+    """Archive the apps at a URL with their functions; False if there is none."""
+    wanted = normalize_app_url(url)
+    apps = [app for app in engine.functions.apps.values() if app.url == wanted and app.archived_at_ms is None]
+    for app in apps:
+        row = app._replace(archived_at_ms=now_ms, checksum="")
+        engine.put(row)
+        _set_functions(engine, row, (), now_ms)
+    return bool(apps)
+
+
+def failed(engine: Engine, url: str, error: str, now_ms: int) -> None:
+    """Keep why the app at a URL could not be synced, for people; its functions stay as they are."""
+    for app in list(engine.functions.apps.values()):
+        if app.url == url and app.archived_at_ms is None and app.error != error:
+            row = app._replace(error=error)
+            engine.put(row)
+            engine.functions.put(row, ())
+
+
+def _set_functions(engine: Engine, app: AppRow, configs: tuple[FunctionConfig, ...], now_ms: int) -> None:
+    known = {function.row.slug: function for function in engine.functions.of_app(app.app_id)}
+    active = {slug: function for slug, function in known.items() if function.is_active}
+    diff = diff_sync([function.config for function in active.values()], configs)
+    rows: list[FunctionRow] = []
+    for config in configs:
+        if config.id in diff.added or config.id in diff.changed:
+            rows.append(_function_row(engine, app, config, known.get(config.id), now_ms))
+    for slug in diff.removed:
+        rows.append(active[slug].row._replace(archived_at_ms=now_ms))
+    for row in rows:
+        engine.put(row)
+    engine.functions.put(app, rows)
+    for row in rows:
+        function = engine.functions.get(row.function_id)
+        crons.set_crons(engine, function, now_ms)
+        _wake_waiters(engine, function)
+
+
+def _function_row(
+    engine: Engine, app: AppRow, config: FunctionConfig, before: Function | None, now_ms: int
+) -> FunctionRow:
+    function_id = before.id if before else derived_uuid("function", app.name, config.id)
+    return FunctionRow(
+        function_id=function_id,
+        shard=shard_of(function_id, engine.storage.shard_count),
+        app_id=app.app_id,
+        slug=config.id,
+        version=before.row.version + 1 if before else 1,
+        config=json.dumps(config.raw),
+        created_at_ms=before.row.created_at_ms if before else now_ms,
+        archived_at_ms=None,
+    )
+
+
+def _wake_waiters(engine: Engine, function: Function) -> None:
+    """Items that wait for slots of this function look again: limits may have been raised, or keys changed."""
+    for shard in engine.live.shards.values():
+        for item_id in shard.slots.parked_in(function.id):
+            engine.tell(ItemDue(item_id[:26], item_id))
+        engine.grant(shard, shard.slots.waited_for())
+
+
+__all__ = ["SyncResult", "app_id_of", "failed", "remove", "sync"]

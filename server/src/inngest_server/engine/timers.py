@@ -1,0 +1,57 @@
+"""Moments at which something is due, soonest first. The first entry is the engine's only alarm."""
+
+import heapq
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Timer(NamedTuple):
+    due_ms: int
+    number: int
+    """Order of setting, which breaks ties and keeps the order reproducible."""
+    kind: str
+    """`item`, `wait` or `cron`."""
+    owner: str
+    """Run id; empty for a cron."""
+    key: str
+
+
+class Timers:
+    """A heap with lazy deletion: who pops an entry checks whether it still means something.
+
+    What is no longer meant is swept out when it may be the greater part, so that memory follows the timers
+    that are alive and not those ever set.
+    """
+
+    SWEEP_MIN = 4096
+
+    def __init__(self, is_alive: Callable[[Timer], bool]) -> None:
+        self._heap: list[Timer] = []
+        self._number = 0
+        self._is_alive = is_alive
+        self._sweep_at = self.SWEEP_MIN
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def set(self, due_ms: int, kind: str, owner: str, key: str) -> None:
+        self._number += 1
+        heapq.heappush(self._heap, Timer(due_ms, self._number, kind, owner, key))
+        if len(self._heap) > self._sweep_at:
+            self._heap = [timer for timer in self._heap if self._is_alive(timer)]
+            heapq.heapify(self._heap)
+            self._sweep_at = max(self.SWEEP_MIN, 2 * len(self._heap))
+
+    def next_due_ms(self) -> int | None:
+        return self._heap[0].due_ms if self._heap else None
+
+    def take_due(self, now_ms: int, limit: int) -> list[Timer]:
+        """Remove and return what is due, soonest first, at most `limit` entries."""
+        due: list[Timer] = []
+        while self._heap and self._heap[0].due_ms <= now_ms and len(due) < limit:
+            due.append(heapq.heappop(self._heap))
+        return due
+
+    def clear(self) -> None:
+        self._heap.clear()
+        self._sweep_at = self.SWEEP_MIN

@@ -1,0 +1,205 @@
+"""Events as they are sent, and as the server keeps them. Source: protocol 1.3 to 1.5."""
+
+from typing import Any, NamedTuple, cast
+
+from inngest_server.wire import json
+from inngest_server.wire.limits import EVENT_BYTES_MAX, EVENT_ID_CHARS_MAX, EVENT_NAME_CHARS_MAX
+from inngest_server.wire.limits import EVENTS_PER_POST_MAX
+
+TS_MIN_MS = 315_532_800_000
+"""1980-01-01."""
+TS_MAX_MS = 4_102_444_800_000
+"""2100-01-01."""
+RESERVED_PREFIX = "inngest/"
+SESSIONS_MAX = 5
+
+
+class InvalidEventsError(Exception):
+    """A request to send events cannot be accepted; nothing of it was stored. The message names every bad event."""
+
+    code = "invalid_event"
+
+
+class Event(NamedTuple):
+    """An accepted event. `body` is what functions receive, keys in canonical order."""
+
+    internal_id: str
+    event_id: str
+    name: str
+    ts_ms: int
+    received_at_ms: int
+    body: bytes
+    repeatable: bool
+    """The sender chose the id, or can send the same one again: it must be compared with earlier ones."""
+
+
+class Draft(NamedTuple):
+    """A valid event that has no identity yet."""
+
+    name: str
+    event_id: str
+    ts_ms: int
+    data: dict[str, Any]
+    user: dict[str, Any]
+    v: str | None
+    sessions: dict[str, str]
+
+
+def read_events(body: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> list[Draft]:
+    """The events of a request body, whatever its content type says.
+
+    Raises:
+        InvalidEventsError: no JSON, too many events, or any event is invalid; every bad index is named.
+    """
+    try:
+        parsed = json.parse(body) if body.strip() else []
+    except json.InvalidJSONError as error:
+        raise InvalidEventsError(f"Request body must contain an event object or an array of event objects: {error}") from error
+    if isinstance(parsed, dict):
+        return [_read_single(cast("dict[str, Any]", parsed), len(body), event_bytes_max)]
+    if not isinstance(parsed, list):
+        raise InvalidEventsError("Request body must contain an event object or an array of event objects")
+    raw = cast("list[Any]", parsed)
+    if len(raw) > EVENTS_PER_POST_MAX:
+        raise InvalidEventsError(f"Cannot have more than {EVENTS_PER_POST_MAX} events in a batch")
+    # A body below the limit cannot hold an event above it, which saves measuring each.
+    small = len(body) <= event_bytes_max
+    drafts: list[Draft] = []
+    problems: list[str] = []
+    for index, one in enumerate(raw):
+        try:
+            drafts.append(read_event(one, size=0 if small else len(json.dumps(one)), size_max=event_bytes_max))
+        except InvalidEventsError as error:
+            problems.append(f"event {index}: {error}")
+    if problems:
+        raise InvalidEventsError("; ".join(problems))
+    return drafts
+
+
+def _read_single(event: dict[str, Any], size: int, size_max: int) -> Draft:
+    return read_event(event, size=size, size_max=size_max)
+
+
+def read_event(event: object, *, size: int = 0, size_max: int = EVENT_BYTES_MAX, name: str | None = None) -> Draft:
+    """One event; `name` replaces the one given and may be internal.
+
+    Raises:
+        InvalidEventsError: with the reason.
+    """
+    if not isinstance(event, dict):
+        raise InvalidEventsError(f"an event must be an object, got {_kind(event)}")
+    if size > size_max:
+        raise InvalidEventsError(f"Event is over the max size: Max {size_max} bytes / Size {size} bytes")
+    fields = cast("dict[str, Any]", event)
+    given_name = _check_name(fields.get("name")) if name is None else name
+    data = _object(fields, "data")
+    data.pop("_inngest", None)
+    return Draft(
+        name=given_name,
+        event_id=_check_id(fields.get("id")),
+        ts_ms=_check_ts(fields.get("ts")),
+        data=data,
+        user=_object(fields, "user"),
+        v=_check_v(fields.get("v")),
+        sessions=_sessions(fields.get("meta")),
+    )
+
+
+def make_event(draft: Draft, *, internal_id: str, received_at_ms: int, repeatable: bool) -> Event:
+    """Give a draft its identity; id and time default to those of its arrival."""
+    event_id = draft.event_id or internal_id
+    ts_ms = draft.ts_ms or received_at_ms
+    body: dict[str, Any] = {"data": draft.data, "id": event_id}
+    if draft.sessions:
+        body["meta"] = {"sessions": draft.sessions}
+    body["name"] = draft.name
+    body["ts"] = ts_ms
+    body["user"] = draft.user
+    if draft.v is not None:
+        body["v"] = draft.v
+    return Event(
+        internal_id, event_id, draft.name, ts_ms, received_at_ms, json.dumps(body), repeatable or bool(draft.event_id)
+    )
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise InvalidEventsError(f"event name must be a text that is not empty, got {_kind(name)}")
+    if name[: len(RESERVED_PREFIX)].lower() == RESERVED_PREFIX:
+        raise InvalidEventsError(f"event name is reserved for internal use: {name[:EVENT_NAME_CHARS_MAX]}")
+    if len(name) > EVENT_NAME_CHARS_MAX:
+        raise InvalidEventsError(f"event name has {len(name)} characters; at most {EVENT_NAME_CHARS_MAX} are allowed")
+    return name
+
+
+def _check_id(event_id: object) -> str:
+    if event_id is None:
+        return ""
+    if not isinstance(event_id, str):
+        raise InvalidEventsError(f"event id must be a text, got {_kind(event_id)}")
+    if len(event_id) > EVENT_ID_CHARS_MAX:
+        raise InvalidEventsError(f"event id has {len(event_id)} characters; at most {EVENT_ID_CHARS_MAX} are allowed")
+    return event_id
+
+
+def _check_ts(ts: object) -> int:
+    if ts is None or (ts == 0 and ts is not False):
+        return 0
+    if not isinstance(ts, int) or isinstance(ts, bool):
+        raise InvalidEventsError(f"event ts must be whole milliseconds since 1970, got {_kind(ts)}")
+    if ts < TS_MIN_MS:
+        raise InvalidEventsError("timestamp is before Jan 1, 1980")
+    if ts > TS_MAX_MS:
+        raise InvalidEventsError("timestamp is after Jan 1, 2100")
+    return ts
+
+
+def _check_v(v: object) -> str | None:
+    if v is None or v == "":
+        return None
+    if not isinstance(v, str):
+        raise InvalidEventsError(f"event v must be a text, got {_kind(v)}")
+    return v
+
+
+def _object(fields: dict[str, Any], key: str) -> dict[str, Any]:
+    value = fields.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidEventsError(f"event {key} must be an object, got {_kind(value)}")
+    return cast("dict[str, Any]", value)
+
+
+def _sessions(meta: object) -> dict[str, str]:
+    """`meta.sessions` with what the SDK propagated folded in; manual keys win. Source: protocol 1.4."""
+    if meta is None:
+        return {}
+    if not isinstance(meta, dict):
+        raise InvalidEventsError(f"event meta must be an object, got {_kind(meta)}")
+    fields = cast("dict[str, Any]", meta)
+    manual = _object(fields, "sessions")
+    sessions = {key: _session_id(key, value) for key, value in manual.items() if value is not None}
+    if len(sessions) > SESSIONS_MAX:
+        raise InvalidEventsError(f"event sessions can include at most {SESSIONS_MAX} entries")
+    if "sessions" in fields and fields["sessions"] is None:
+        return {}
+    propagated = _object(fields, "propagated_sessions")
+    for key in sorted(propagated, key=str.encode):
+        if len(sessions) < SESSIONS_MAX and key not in manual and propagated[key] is not None:
+            sessions[key] = _session_id(key, propagated[key])
+    return sessions
+
+
+def _session_id(key: str, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InvalidEventsError(f"event session {key!r} must be a text or a number, got {_kind(value)}")
+    text = value if isinstance(value, str) else json.dumps(value).decode()
+    if len(key.encode()) > 128 or len(text.encode()) > 512:
+        raise InvalidEventsError(f"event session {key[:128]!r} is too long: keys have 128 bytes, ids 512")
+    return text
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "nothing", bool: "a boolean", str: "a text", int: "a number", float: "a number"}
+    return names.get(type(value), "an array" if isinstance(value, list) else "an object")

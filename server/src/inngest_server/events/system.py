@@ -1,0 +1,60 @@
+"""The bodies of system events, put together from a run. Source: protocol 5.3 and 5.6."""
+
+from typing import Any
+
+from inngest_server.events.event import Event
+from inngest_server.wire import json
+
+INVOKED = "inngest/function.invoked"
+TIMER = "inngest/scheduled.timer"
+
+
+def run_ended_body(
+    *,
+    name: str,
+    event_id: str,
+    ts_ms: int,
+    function_slug: str,
+    run_id: str,
+    status: str,
+    trigger_body: bytes,
+    correlation_id: str | None,
+    output: bytes | None,
+    error: dict[str, Any] | None,
+) -> bytes:
+    """`inngest/function.finished`, `.failed` or `.cancelled`, as functions receive it.
+
+    `output` is the function's result, or the error object that it failed with.
+    """
+    parts = [b'{"data":{"_inngest":{"status":%b}' % json.dumps(status)]
+    if correlation_id is not None:
+        parts.append(b',"correlation_id":%b' % json.dumps(correlation_id))
+    if error is not None:
+        parts.append(b',"error":%b' % json.dumps(error))
+    parts.append(b',"event":%b,"events":[%b]' % (trigger_body, trigger_body))
+    parts.append(b',"function_id":%b' % json.dumps(function_slug))
+    if output is not None:
+        parts.append(b',"result":%b' % output)
+    parts.append(b',"run_id":%b}' % json.dumps(run_id))
+    parts.append(
+        b',"id":%b,"name":%b,"ts":%d,"user":{}}' % (json.dumps(event_id), json.dumps(name), ts_ms)
+    )
+    return b"".join(parts)
+
+
+def timer_body(*, event_id: str, cron: str, scheduled_at: str, fire_at: str, ts_ms: int) -> bytes:
+    """`inngest/scheduled.timer`. Source: protocol 5.17."""
+    return json.dumps(
+        {
+            "data": {"cron": cron, "fireAt": fire_at, "scheduledAt": scheduled_at},
+            "id": event_id,
+            "name": TIMER,
+            "ts": ts_ms,
+            "user": {},
+        }
+    )
+
+
+def system_event(*, internal_id: str, event_id: str, name: str, ts_ms: int, now_ms: int, body: bytes) -> Event:
+    """An event that the server itself sends; its ids follow from its cause, so it comes once."""
+    return Event(internal_id, event_id, name, ts_ms, now_ms, body, repeatable=False)

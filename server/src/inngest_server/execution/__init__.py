@@ -1,0 +1,1 @@
+"""Call requests to apps: composing them, sending them, reading the answers."""

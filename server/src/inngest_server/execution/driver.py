@@ -1,0 +1,215 @@
+"""Sends call requests to apps over HTTP and hands their answers to the engine.
+
+Each app has a queue and a bounded number of workers, so a hanging app holds its own connections only.
+Workers are tasks that live on, because a task per call costs more than composing the call.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from inngest_server.apps.app_error import app_error_from_transport
+from inngest_server.clock import Clock
+from inngest_server.execution.answers import read_answer, too_large, transport_failed
+from inngest_server.execution.compose import CallBody, compose
+from inngest_server.execution.transport import ResponseTooLargeError, Transport, TransportError
+from inngest_server.runs.facts import Answer, Answered
+from inngest_server.runs.records import ItemRow
+from inngest_server.runs.run import Run
+from inngest_server.wire import json
+from inngest_server.wire.limits import CALL_TIMEOUT_S, RESPONSE_BYTES_MAX
+from inngest_server.wire.signature import sign
+
+ACCOUNT_ID = "00000000-0000-4000-a000-000000000000"
+APP_CONNECTIONS = 256
+"""Calls to one app at a time. Enough for a slow app, and few enough for one process to accept."""
+
+_BIG_INTEGER = re.compile(rb"\d{16}")
+
+
+class Call(NamedTuple):
+    """An item that is to be sent to an app."""
+
+    run: Run
+    item: ItemRow
+    app_id: str
+    url: str
+    """Of the function; `stepId=step` is replaced for a targeted item."""
+    function_id: str
+    max_attempts: int
+
+
+class Driver(Protocol):
+    """What the engine needs of whatever carries calls."""
+
+    def send(self, call: Call) -> None:
+        """Queue the call; its answer comes back as an `Answered` fact."""
+        ...
+
+    def is_sending(self, item_id: str, generation: int) -> bool:
+        """Whether that dispatch is queued or under way here."""
+        ...
+
+
+class _AppQueue:
+    """Calls to one app that wait for a worker, and workers that wait for a call."""
+
+    __slots__ = ("calls", "idle", "workers")
+
+    def __init__(self) -> None:
+        self.calls: deque[Call] = deque()
+        self.idle: list[asyncio.Future[Call]] = []
+        self.workers = 0
+
+
+class HTTPDriver:
+    """The driver for served apps."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        *,
+        answered: Callable[[Answered], None],
+        next_request_id: Callable[[], str],
+        signing_key: str | None = None,
+        server_kind: str = "dev",
+        app_connections: int = APP_CONNECTIONS,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._answered = answered
+        self._next_request_id = next_request_id
+        self._signing_key = signing_key
+        self._server_kind = server_kind
+        self._app_connections = app_connections
+        self._queues: dict[str, _AppQueue] = {}
+        self._under_way: dict[str, int] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """Calls queued or sent whose answer has not come."""
+        return len(self._under_way)
+
+    def send(self, call: Call) -> None:
+        queue = self._queues.get(call.app_id)
+        if queue is None:
+            queue = self._queues[call.app_id] = _AppQueue()
+        self._under_way[call.item.item_id] = call.item.generation
+        while queue.idle:
+            waiting = queue.idle.pop()
+            if not waiting.done():
+                waiting.set_result(call)
+                return
+        queue.calls.append(call)
+        if queue.workers < self._app_connections:
+            queue.workers += 1
+            task = asyncio.get_running_loop().create_task(self._work(queue))
+            self._workers.add(task)
+            task.add_done_callback(self._workers.discard)
+
+    def is_sending(self, item_id: str, generation: int) -> bool:
+        return self._under_way.get(item_id) == generation
+
+    async def close(self) -> None:
+        """Abandon what is under way: the next start of the server sends it again."""
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until nothing is under way, but not longer; True if all answers came."""
+        deadline = self._clock.monotonic_s() + timeout_s
+        while self._under_way and self._clock.monotonic_s() < deadline:
+            await asyncio.sleep(0.02)
+        return not self._under_way
+
+    async def _work(self, queue: _AppQueue) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                if queue.calls:
+                    call = queue.calls.popleft()
+                else:
+                    waiting: asyncio.Future[Call] = loop.create_future()
+                    queue.idle.append(waiting)
+                    call = await waiting
+                await self._carry(call)
+        finally:
+            queue.workers -= 1
+
+    async def _carry(self, call: Call) -> None:
+        item = call.item
+        current = call.run.items.get(item.item_id)
+        if current is None or current.generation != item.generation or call.run.content is None:
+            self._done(item)  # The run ended, or the item was sent again, before a connection was free.
+            return
+        try:
+            answer = await self._call(call)
+        except Exception as error:  # Whatever it is, the run must learn that the call failed.
+            answer = transport_failed(
+                "internal", f"the call could not be made: {type(error).__name__}: {error}"
+            )
+        self._done(item)
+        self._answered(Answered(item.run_id, item.item_id, item.generation, answer))
+
+    def _done(self, item: ItemRow) -> None:
+        if self._under_way.get(item.item_id) == item.generation:
+            del self._under_way[item.item_id]
+
+    async def _call(self, call: Call) -> Answer:
+        item, run = call.item, call.run
+        request_id = self._next_request_id()
+        composed = compose(
+            run.loaded,
+            item,
+            function_id=call.function_id,
+            max_attempts=call.max_attempts,
+            request_id=request_id,
+            canonical=self._signing_key is not None,
+        )
+        url = call.url
+        step = item.step_id or "step"
+        if item.step_id:
+            url = url.replace("stepId=step", f"stepId={item.step_id}")
+        headers = {
+            "Content-Type": "application/json",
+            "X-Inngest-Server-Kind": self._server_kind,
+            "x-inngest-req-version": str(composed.version),
+            "X-Inngest-Step-ID": step,
+            "X-Run-ID": item.run_id,
+            "x-request-id": request_id,
+            "x-inngest-generation-id": str(item.generation),
+            "x-inngest-job-id": item.item_id,
+            "account-id": ACCOUNT_ID,
+        }
+        if self._signing_key is not None:
+            headers["X-Inngest-Signature"] = sign(
+                _signed_form(composed), self._signing_key, self._clock.host_s()
+            )
+        try:
+            response = await self._transport.send(
+                "POST",
+                url,
+                headers,
+                composed.body,
+                timeout_s=CALL_TIMEOUT_S,
+                body_bytes_max=RESPONSE_BYTES_MAX,
+            )
+        except TransportError as error:
+            known = app_error_from_transport(error.kind, url, error.detail)
+            return transport_failed(known.code, known.message)
+        except ResponseTooLargeError:
+            return too_large()
+        return read_answer(response.status, response.headers, response.body, self._clock.now_ms())
+
+
+def _signed_form(composed: CallBody) -> bytes:
+    """What a JavaScript SDK hashes. It differs from the body only where an integer is beyond 2^53."""
+    if _BIG_INTEGER.search(composed.body) is None:
+        return composed.body
+    return json.canonical(json.parse(composed.body))

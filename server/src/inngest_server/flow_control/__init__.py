@@ -1,0 +1,1 @@
+"""Rules that decide when and whether a run may execute, all pure."""

@@ -1,0 +1,245 @@
+"""What an answer of the app does to a run. Source: protocol 4."""
+
+from inngest_server.runs import finish
+from inngest_server.runs.decision import CheckpointRefused, Decision
+from inngest_server.runs.errors import MalformedOpError, RunFailure, error_object
+from inngest_server.runs.facts import Answered, CallFailed, Checkpointed, Op, Reported, Returned
+from inngest_server.runs.opcodes.registry import CHECKPOINT_OPS, HANDLERS, RESULTS, STEP_ERROR
+from inngest_server.runs.opcodes.step_failed import step_error
+from inngest_server.runs.records import ItemRow, ItemState, JournalKind, WaitKind
+from inngest_server.runs.retry import next_try_ms
+from inngest_server.runs.run import Moment, Run
+from inngest_server.runs.turn import Turn
+
+
+def on_answered(run: Run, fact: Answered, moment: Moment) -> Decision:
+    """An answer of the current dispatch decides; of an older one only its step results are kept."""
+    decision = Decision(run)
+    item = run.items.get(fact.item_id)
+    answer = fact.answer
+    if item is None or item.generation != fact.generation or item.state != ItemState.SENT:
+        if isinstance(answer, Reported):
+            _keep_late_results(run, decision, moment, answer)
+        return decision
+    try:
+        match answer:
+            case Returned():
+                finish.complete(run, decision, moment, answer.output)
+            case CallFailed():
+                _on_failed(run, decision, moment, item, answer)
+            case Reported():
+                _on_reported(run, decision, moment, item, answer)
+    except RunFailure as failure:
+        finish.fail(run, decision, moment, failure.error)
+    except MalformedOpError as error:
+        # Nothing of an answer that cannot be understood as a whole is recorded.
+        decision = Decision(run)
+        failure = CallFailed(
+            error_object(error.code, str(error)), error.code, retriable=True, retry_after_ms=None
+        )
+        _on_failed(run, decision, moment, item, failure)
+    return decision
+
+
+def on_checkpointed(run: Run, fact: Checkpointed, moment: Moment) -> Decision:
+    """Record step results without calling the app again: its request goes on. Source: protocol 7.5."""
+    decision = Decision(run)
+    item = run.items.get(fact.item_id)
+    if item is None or item.state != ItemState.SENT or fact.generation not in (0, item.generation):
+        decision.refused = CheckpointRefused(
+            409, "this dispatch was replaced: another request of the run goes on"
+        )
+        return decision
+    turn = Turn(run, moment, item, decision)
+    try:
+        for op in fact.ops:
+            if op.code not in CHECKPOINT_OPS:
+                raise MalformedOpError(f"opcode {op.code} is not allowed in a checkpoint")
+            if op.code != "StepPlanned":  # A mark for people: "about to run".
+                HANDLERS[op.code](turn, op)
+    except MalformedOpError as error:
+        decision = Decision(run)
+        decision.refused = CheckpointRefused(400, str(error))
+    except RunFailure as failure:
+        # The request goes on and will report the same result, which then fails the run with this error.
+        decision = Decision(run)
+        decision.refused = CheckpointRefused(413, str(failure))
+    else:
+        if item.attempt or item.losses:
+            decision.items.append(item._replace(attempt=0, losses=0))
+    return decision
+
+
+def _keep_late_results(run: Run, decision: Decision, moment: Moment, answer: Reported) -> None:
+    turn = Turn(run, moment, None, decision)
+    try:
+        for op in answer.ops:
+            if op.code in ("StepRun", "Step", "StepFailed") and not turn.knows(op.step_id):
+                turn.trace = {"late": True}
+                HANDLERS[op.code](turn, op)
+    except (RunFailure, MalformedOpError):
+        # The current dispatch will meet the same result and decide about it.
+        return
+
+
+def _on_reported(run: Run, decision: Decision, moment: Moment, item: ItemRow, answer: Reported) -> None:
+    if len(answer.ops) > moment.limits.ops_per_response_max:
+        raise _overflow(moment)
+    turn = Turn(run, moment, item, decision)
+    content = turn.content
+    version = content.version
+    if version not in (1, 2):
+        version = answer.version or 0
+        if version != content.version:
+            turn.trace["v"] = version
+    open_ops = [op for op in answer.ops if op.code not in RESULTS]
+    becomes_parallel = len(open_ops) > 1
+    if becomes_parallel:
+        turn.trace["plan"] = True
+        if version == 2:
+            turn.trace["pending"] = _newly_pending(turn, open_ops)
+    for op in answer.ops:
+        if op.code == STEP_ERROR:
+            step_error(turn, op, answer)
+        else:
+            HANDLERS[op.code](turn, op)
+        _say_once(turn)
+    if turn.retry is not None and _retry(run, decision, moment, item, turn.retry):
+        return
+    if turn.output is not None:
+        finish.complete(run, decision, moment, turn.output)
+        return
+    decision.gone_items.append(item.item_id)
+    _discover(turn, version, becomes_parallel)
+    if not _has_reason_to_wake(run, decision):
+        _recheck(turn, item)
+
+
+def _newly_pending(turn: Turn, ops: list[Op]) -> list[str]:
+    return [op.step_id for op in ops if op.step_id and not turn.knows(op.step_id)]
+
+
+def _say_once(turn: Turn) -> None:
+    """What concerns the whole answer stands in the first entry that it led to."""
+    if turn.decision.journal:
+        for key in ("v", "plan", "pending"):
+            turn.trace.pop(key, None)
+
+
+def _discover(turn: Turn, version: int, becomes_parallel: bool) -> None:
+    """Enqueue the discovery that the results of a turn call for. Source: protocol 4.6, server side."""
+    content = turn.content
+    if turn.wants_discovery or (turn.results and version != 2):
+        turn.enqueue("discovery")
+    elif turn.results and not becomes_parallel:
+        left = content.pending.difference(turn.results)
+        if not left or not content.races.isdisjoint(turn.results):
+            _end_plan(turn)
+            turn.enqueue("discovery")
+
+
+def _end_plan(turn: Turn) -> None:
+    if turn.content.plan_only:
+        turn.decision.record(JournalKind.TRIED, "", turn.moment.now_ms, {"plan": False})
+
+
+def resume(run: Run, moment: Moment, wait_id: str, memo: bytes, meta: dict[str, object]) -> Decision:
+    """A wait ended with a memo: record it, and discover what comes next if nothing else is pending."""
+    decision = Decision(run)
+    wait = run.waits.get(wait_id)
+    if wait is None:
+        return decision
+    turn = Turn(run, moment, None, decision)
+    decision.gone_waits.append(wait_id)
+    turn.trace = {"since": wait.opened_at_ms}
+    try:
+        turn.save(wait.step_id, memo, {"op": turn.content.opened.get(wait.step_id, ""), **meta})
+    except RunFailure as failure:
+        finish.fail(run, decision, moment, failure.error)
+        return decision
+    _discover(turn, turn.content.version, becomes_parallel=False)
+    return decision
+
+
+def _recheck(turn: Turn, item: ItemRow) -> None:
+    """Nothing was reported and nothing is under way: ask once more, then count it as a failed try.
+
+    An app that never reports anything would otherwise be called for ever, as fast as it answers.
+    """
+    if item.kind != "recheck":
+        turn.decision.record(JournalKind.TRIED, "", turn.moment.now_ms, {"empty": True, **turn.trace})
+        turn.enqueue("recheck")
+        return
+    turn.decision.gone_items.remove(item.item_id)
+    message = "the app reported no steps, no result and no error, and nothing else of the run is under way"
+    failure = CallFailed(
+        error_object("no_progress", message), "no_progress", retriable=True, retry_after_ms=None
+    )
+    _on_failed(turn.run, turn.decision, turn.moment, item, failure)
+
+
+def _has_reason_to_wake(run: Run, decision: Decision) -> bool:
+    if decision.items or decision.waits:
+        return True
+    if run.items.keys() - set(decision.gone_items):
+        return True
+    # A cancelOn wait only ever ends a run; it is no reason for it to go on.
+    return any(w.kind != WaitKind.CANCEL and w.wait_id not in decision.gone_waits for w in run.waits.values())
+
+
+def _on_failed(run: Run, decision: Decision, moment: Moment, item: ItemRow, failure: CallFailed) -> None:
+    if not _retry(run, decision, moment, item, failure):
+        finish.fail(run, decision, moment, failure.error)
+
+
+def _retry(run: Run, decision: Decision, moment: Moment, item: ItemRow, failure: CallFailed) -> bool:
+    """Queue the item again and record why; False when it has no tries left."""
+    due_at_ms = next_try_ms(item.attempt, failure, moment)
+    trace = {
+        "attempt": item.attempt,
+        "queued": item.queued_at_ms,
+        "sent": item.sent_at_ms,
+        "code": failure.code,
+    }
+    if due_at_ms is not None:
+        trace["next"] = due_at_ms
+    decision.record(JournalKind.TRIED, item.step_id, moment.now_ms, trace, failure.error)
+    if due_at_ms is None:
+        return False
+    decision.items.append(
+        item._replace(
+            attempt=item.attempt + 1,
+            losses=0,
+            state=ItemState.QUEUED,
+            queued_at_ms=moment.now_ms,
+            due_at_ms=due_at_ms,
+            slots="",
+        )
+    )
+    return True
+
+
+def on_lost(run: Run, item: ItemRow, moment: Moment, losses_max: int) -> Decision:
+    """Send a lost item again at once; so many losses in a row are one failed try."""
+    decision = Decision(run)
+    if item.losses + 1 >= losses_max:
+        message = (
+            f"the outcome of {losses_max} requests in a row is unknown: the server stopped while they ran"
+        )
+        failure = CallFailed(
+            error_object("call_lost", message), "call_lost", retriable=True, retry_after_ms=None
+        )
+        _on_failed(run, decision, moment, item, failure)
+        return decision
+    decision.record(JournalKind.SENT_AGAIN, item.step_id, moment.now_ms, {"generation": item.generation + 1})
+    decision.items.append(
+        item._replace(losses=item.losses + 1, state=ItemState.QUEUED, due_at_ms=moment.now_ms)
+    )
+    return decision
+
+
+def _overflow(moment: Moment) -> RunFailure:
+    return RunFailure(
+        "InngestErrFunctionOverflowed",
+        f"The function run exceeded the step limit of {moment.limits.steps_max} steps.",
+    )

@@ -1,0 +1,104 @@
+"""What a decision consists of: rows to change, messages to other entities, acts for after the commit."""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from inngest_server.runs.records import ItemRow, JournalKind, JournalRow, RunRow, WaitRow
+from inngest_server.runs.run import Run
+
+
+class TellParent(NamedTuple):
+    """Give the run that waits on `correlation_id` the memo of its invocation."""
+
+    correlation_id: str
+    memo: bytes
+
+
+class StartChild(NamedTuple):
+    """Start the function that a run invoked."""
+
+    correlation_id: str
+    function: str
+    """Composite slug or function id, as the SDK sent it."""
+    payload: dict[str, Any]
+    """`data`, `v`, `user`, ... of the invocation."""
+    expires_at_ms: int
+    source_function_id: str
+    step_name: str
+
+
+class Publish(NamedTuple):
+    """Publish a system event about a run that ended."""
+
+    name: str
+    run: RunRow
+    trigger_body: bytes
+    """The triggering event, as JSON."""
+    error: bytes | None
+    """Error object of a failed or cancelled run."""
+
+
+Message = TellParent | StartChild | Publish
+
+
+class CheckpointRefused(NamedTuple):
+    """The checkpoint recorded nothing; `status` is the HTTP status that says why."""
+
+    status: int
+    message: str
+
+
+class Decision:
+    """Changes in the order in which they apply, and what follows their commit.
+
+    Built by one call of `decide` and read-only afterwards. Entries are numbered from where the run's journal
+    stands, so a decision fits exactly the state it was made from.
+    """
+
+    __slots__ = (
+        "_n",
+        "ended",
+        "gone_items",
+        "gone_waits",
+        "items",
+        "journal",
+        "messages",
+        "refused",
+        "row",
+        "run",
+        "waits",
+    )
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._n = run.content.next_n if run.content is not None else 0
+        self.row: RunRow | None = None
+        self.journal: list[JournalRow] = []
+        self.items: list[ItemRow] = []
+        """New and changed items; one that is due is sent or parked by the shell in the same batch."""
+        self.waits: list[WaitRow] = []
+        self.gone_items: list[str] = []
+        self.gone_waits: list[str] = []
+        self.messages: list[Message] = []
+        self.refused: CheckpointRefused | None = None
+        self.ended = False
+
+    @property
+    def next_n(self) -> int:
+        return self._n
+
+    def record(
+        self,
+        kind: JournalKind,
+        step_id: str,
+        now_ms: int,
+        meta: dict[str, Any],
+        payload: bytes | None = None,
+    ) -> None:
+        """Append an entry to the run's journal."""
+        row = self.run.row
+        self.journal.append(
+            JournalRow(row.run_id, self._n, row.shard, kind, step_id, now_ms, orjson.dumps(meta), payload)
+        )
+        self._n += 1

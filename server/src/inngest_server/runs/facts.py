@@ -1,0 +1,132 @@
+"""What can happen to a run: facts, in the past tense, and the answers of apps that some of them carry."""
+
+from typing import Any, NamedTuple
+
+
+class Op(NamedTuple):
+    """One opcode object of an answer; only documented keys are read. Source: protocol 4.4."""
+
+    code: str
+    """Spelled as `OPCODES` spells it, whatever the app's case."""
+    step_id: str
+    display_name: str
+    name: str
+    """Legacy argument: a duration, an event or a signal name."""
+    data: bytes
+    """JSON text of `data`; `null` where absent."""
+    error: bytes | None
+    """JSON object; None where absent or null."""
+    opts: dict[str, Any]
+
+
+class Reported(NamedTuple):
+    """The app reported opcodes (206, or a checkpoint)."""
+
+    ops: tuple[Op, ...]
+    version: int | None
+    """Request version that the SDK answered with; None without the header."""
+    no_retry: bool
+    retry_after_ms: int | None
+
+
+class Returned(NamedTuple):
+    """The function returned (200)."""
+
+    output: bytes
+
+
+class CallFailed(NamedTuple):
+    """The function raised, or no usable answer came."""
+
+    error: bytes
+    """JSON object with at least `name` and `message`."""
+    code: str
+    """Stable code of what went wrong; `function_error` when the user's code raised."""
+    retriable: bool
+    retry_after_ms: int | None
+
+
+Answer = Reported | Returned | CallFailed
+
+
+class Answered(NamedTuple):
+    """An answer to the dispatch `generation` of an item arrived."""
+
+    run_id: str
+    item_id: str
+    generation: int
+    answer: Answer
+
+
+class Checkpointed(NamedTuple):
+    """The app stored step results in the middle of a request. Source: protocol 7.5."""
+
+    run_id: str
+    item_id: str
+    generation: int
+    """0 where the SDK does not say."""
+    ops: tuple[Op, ...]
+
+
+class ItemDue(NamedTuple):
+    """The moment of a queued item came, or the slots of a parked one were granted."""
+
+    run_id: str
+    item_id: str
+
+
+class ItemLost(NamedTuple):
+    """The owner changed while the item was sent: its answer will not come."""
+
+    run_id: str
+    item_id: str
+    generation: int
+
+
+class WaitExpired(NamedTuple):
+    """The moment of a wait came first."""
+
+    run_id: str
+    wait_id: str
+
+
+class EventArrived(NamedTuple):
+    """An event that the wait was for."""
+
+    run_id: str
+    wait_id: str
+    internal_id: str
+    body: bytes
+
+
+class SignalArrived(NamedTuple):
+    run_id: str
+    wait_id: str
+    data: bytes
+
+
+class ChildEnded(NamedTuple):
+    """The invoked run ended, or could not be started. `memo` is the wrapper that the parent's step gets."""
+
+    run_id: str
+    wait_id: str
+    memo: bytes
+
+
+class CancelRequested(NamedTuple):
+    run_id: str
+    reason: str
+    """What the journal shows: `api`, `event <id>`, `timeout`."""
+
+
+Fact = (
+    Answered
+    | Checkpointed
+    | ItemDue
+    | ItemLost
+    | WaitExpired
+    | EventArrived
+    | SignalArrived
+    | ChildEnded
+    | CancelRequested
+)

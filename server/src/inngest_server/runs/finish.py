@@ -1,0 +1,62 @@
+"""The end of a run: exactly once, and nothing live stays behind. Source: protocol 5.3."""
+
+from inngest_server.runs.decision import Decision, Publish, TellParent
+from inngest_server.runs.errors import error_object
+from inngest_server.runs.records import JournalKind, RunStatus
+from inngest_server.runs.run import Moment, Run
+
+FINISHED = "inngest/function.finished"
+FAILED = "inngest/function.failed"
+CANCELLED = "inngest/function.cancelled"
+
+LOOP_GUARD = frozenset({FINISHED, FAILED})
+"""Ends of runs that these started publish nothing: a failing failure handler must not start itself."""
+
+
+def complete(run: Run, decision: Decision, moment: Moment, output: bytes) -> None:
+    """The function returned."""
+    _finish(run, decision, moment, RunStatus.COMPLETED, output, b'{"data":' + output + b"}", None)
+
+
+def fail(run: Run, decision: Decision, moment: Moment, error: bytes) -> None:
+    """The function failed for good."""
+    _finish(run, decision, moment, RunStatus.FAILED, error, b'{"error":' + error + b"}", error)
+
+
+def cancel(run: Run, decision: Decision, moment: Moment, reason: str) -> None:
+    """The run was cancelled; an answer still under way will be dropped."""
+    error = error_object("Error", "Function cancelled")
+    _finish(run, decision, moment, RunStatus.CANCELLED, None, b'{"error":' + error + b"}", error, reason)
+
+
+def _finish(
+    run: Run,
+    decision: Decision,
+    moment: Moment,
+    status: RunStatus,
+    output: bytes | None,
+    memo: bytes,
+    error: bytes | None,
+    reason: str = "",
+) -> None:
+    row = run.row
+    decision.ended = True
+    decision.row = row._replace(status=status.value, ended_at_ms=moment.now_ms, output=output)
+    meta = {"status": status.value, "reason": reason} if reason else {"status": status.value}
+    decision.record(JournalKind.ENDED, "", moment.now_ms, meta)
+    # What this very decision opened must not outlive it either.
+    decision.items.clear()
+    decision.waits.clear()
+    decision.messages.clear()
+    decision.gone_items = list(run.items)
+    decision.gone_waits = list(run.waits)
+    if row.parent is not None:
+        decision.messages.append(TellParent(row.parent, memo))
+    if row.event_name in LOOP_GUARD:
+        return
+    trigger = run.loaded.event_body
+    decision.messages.append(Publish(FINISHED, decision.row, trigger, error))
+    if status is RunStatus.FAILED:
+        decision.messages.append(Publish(FAILED, decision.row, trigger, error))
+    elif status is RunStatus.CANCELLED:
+        decision.messages.append(Publish(CANCELLED, decision.row, trigger, error))

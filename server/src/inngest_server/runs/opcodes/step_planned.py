@@ -1,0 +1,10 @@
+"""StepPlanned: the app found a step to run in a request of its own."""
+
+from inngest_server.runs.facts import Op
+from inngest_server.runs.turn import Turn
+
+
+def step_planned(turn: Turn, op: Op) -> None:
+    """Send a targeted request for the step, once."""
+    if turn.open(op, {}):
+        turn.enqueue("step", op.step_id)

@@ -1,0 +1,183 @@
+"""The working state of one decision about step results: what opcodes read and add to.
+
+A decision must not change the run that it is made from, so a turn keeps what the opcodes of this answer have
+added so far beside it.
+"""
+
+from typing import Any
+
+from inngest_server.runs.decision import Decision
+from inngest_server.runs.errors import MalformedOpError, RunFailure
+from inngest_server.runs.facts import CallFailed, Op
+from inngest_server.runs.records import ItemRow, ItemState, JournalKind, WaitKind, WaitRow
+from inngest_server.runs.run import Content, Limits, Moment, Run
+
+TIMEOUT_MAX_MS = 366 * 24 * 3_600_000
+"""Longest sleep or wait. Source: protocol 0."""
+
+
+class Turn:
+    """One pass over the opcodes of an answer or a checkpoint, or over one memo that arrived."""
+
+    __slots__ = (
+        "content",
+        "decision",
+        "item",
+        "moment",
+        "opened",
+        "output",
+        "results",
+        "retry",
+        "run",
+        "saved",
+        "state_bytes",
+        "trace",
+        "wants_discovery",
+    )
+
+    def __init__(self, run: Run, moment: Moment, item: ItemRow | None, decision: Decision) -> None:
+        self.run = run
+        self.moment = moment
+        self.item = item
+        """The item that is being answered; None when its answer belongs to an older dispatch."""
+        self.decision = decision
+        self.content: Content = run.loaded
+        self.saved: dict[str, None] = {}
+        """Steps whose memo this turn recorded."""
+        self.opened: dict[str, None] = {}
+        self.results: list[str] = []
+        """Steps that this turn reported a result for, recorded before or now."""
+        self.state_bytes = self.content.state_bytes
+        self.output: bytes | None = None
+        """Result of the function, when the turn completed the run."""
+        self.retry: CallFailed | None = None
+        """The try of the answered item failed and may be repeated."""
+        self.wants_discovery = False
+        self.trace: dict[str, Any] = {}
+        """When and at which attempt the answered request was made; part of each entry's meta."""
+        if item is not None:
+            self.trace = {"attempt": item.attempt, "queued": item.queued_at_ms, "sent": item.sent_at_ms}
+
+    @property
+    def limits(self) -> Limits:
+        return self.moment.limits
+
+    def knows(self, step_id: str) -> bool:
+        """Whether the step has a memo."""
+        return step_id in self.content.memos or step_id in self.saved
+
+    def is_open(self, step_id: str) -> bool:
+        return step_id in self.content.opened or step_id in self.opened
+
+    def save(self, step_id: str, memo: bytes, meta: dict[str, Any]) -> None:
+        """Record a step's memo; the first one recorded wins and a later one only counts as a result.
+
+        Raises:
+            RunFailure: the memo, or the run's state with it, is too large.
+        """
+        self.results.append(step_id)
+        if self.knows(step_id):
+            if step_id in self.content.pending:
+                self.decision.record(JournalKind.TRIED, step_id, self.moment.now_ms, {"done": True})
+            return
+        limits = self.limits
+        if len(memo) > limits.output_bytes_max:
+            raise RunFailure(
+                "output_too_large",
+                f"step output size is greater than the limit: {len(memo)} bytes, at most {limits.output_bytes_max}",
+            )
+        self.state_bytes += len(memo)
+        if self.state_bytes > limits.state_bytes_max:
+            raise RunFailure(
+                "InngestErrStateOverflowed",
+                f"The function run exceeded the state size limit of {limits.state_bytes_max} bytes.",
+            )
+        self.saved[step_id] = None
+        self.decision.record(JournalKind.MEMO, step_id, self.moment.now_ms, {**meta, **self.trace}, memo)
+
+    def open(self, op: Op, meta: dict[str, Any]) -> bool:
+        """Record that a step was opened; False when it is already open or done, and nothing is to be done."""
+        if self.knows(op.step_id) or self.is_open(op.step_id):
+            return False
+        self.opened[op.step_id] = None
+        if op.opts.get("parallelMode") == "race":
+            meta = {**meta, "race": True}
+        self.decision.record(
+            JournalKind.OPENED,
+            op.step_id,
+            self.moment.now_ms,
+            {"op": op.code, "name": op.display_name, **meta, **self.trace},
+        )
+        return True
+
+    def enqueue(self, kind: str, step_id: str = "") -> None:
+        """Add an item that is due now. Its id follows from the step, or from where the journal stands."""
+        now_ms = self.moment.now_ms
+        if not self.decision.journal:
+            # Nothing else of this answer is worth an entry, and each item needs one of its own to be named by.
+            self.decision.record(JournalKind.TRIED, "", now_ms, {"asked": True, **self.trace})
+        self.decision.items.append(
+            ItemRow(
+                item_id=f"{self.run.id}.{step_id or self.decision.next_n - 1}",
+                shard=self.run.row.shard,
+                run_id=self.run.id,
+                kind=kind,
+                step_id=step_id,
+                stack_index=0 if kind == "step" else len(self.content.memos) + len(self.saved),
+                attempt=0,
+                generation=0,
+                losses=0,
+                state=ItemState.QUEUED,
+                queued_at_ms=now_ms,
+                due_at_ms=now_ms,
+                sent_at_ms=0,
+                slots="",
+            )
+        )
+
+    def wait(
+        self,
+        op: Op,
+        kind: WaitKind,
+        fires_at_ms: int,
+        *,
+        name: str = "",
+        expression: str = "",
+        captured: bytes = b"[]",
+    ) -> None:
+        """Add a wait for an opened step.
+
+        Raises:
+            RunFailure: it would last longer than a run may wait.
+        """
+        now_ms = self.moment.now_ms
+        if fires_at_ms - now_ms > TIMEOUT_MAX_MS:
+            raise RunFailure(
+                "InngestErrTimeoutTooLong",
+                f"step {op.display_name!r} would wait until {fires_at_ms} ms since 1970; at most 366 days are allowed",
+            )
+        self.decision.waits.append(
+            WaitRow(
+                wait_id=f"{self.run.id}.{op.step_id}",
+                shard=self.run.row.shard,
+                run_id=self.run.id,
+                step_id=op.step_id,
+                kind=kind,
+                name=name,
+                expression=expression,
+                captured=captured,
+                opened_at_ms=now_ms,
+                fires_at_ms=max(fires_at_ms, now_ms),
+            )
+        )
+
+
+def require(value: object, op: Op, field: str) -> str:
+    """A text field that the opcode cannot do without.
+
+    Raises:
+        MalformedOpError: it is missing or not a text.
+    """
+    if not isinstance(value, str) or not value:
+        raise MalformedOpError(f"{op.code} of step {op.display_name!r} needs the text {field}, got {value!r}")
+    return value

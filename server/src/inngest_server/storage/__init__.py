@@ -1,0 +1,1 @@
+"""The storage protocol, its records, and the backends that implement it."""

@@ -1,0 +1,261 @@
+"""What a storage backend does: keep rows, change them in atomic batches, answer history queries.
+
+Backends hold no rule of the product: no conditions, arithmetic or time inside a batch. Every call may be
+repeated. Errors are `StorageError`s; whatever a backend's library raises stays behind it.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol, TypeVar
+
+from inngest_server.apps.records import AppRow, CronRow, FunctionRow
+from inngest_server.events.records import EventRow
+from inngest_server.runs.records import ItemRow, JournalRow, RunRow, WaitRow
+from inngest_server.storage.records import Key, MessageRow, Row, key_of
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+class StorageError(Exception):
+    """Storage did not do what was asked; nothing was changed by a read.
+
+    StorageError
+    ├── StorageUnavailableError     full disk, I/O error, locked database: may work again later
+    ├── CorruptDataError            stored bytes do not match their checksum
+    └── IncompatibleStorageError    made by a newer version, or not ours; starting is refused
+    """
+
+    code = "storage_error"
+
+
+class StorageUnavailableError(StorageError):
+    code = "storage_unavailable"
+
+
+class CorruptDataError(StorageError):
+    code = "storage_corrupt"
+
+
+class IncompatibleStorageError(StorageError):
+    code = "storage_incompatible"
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    FAILED = "failed"
+    """Nothing was changed."""
+    UNKNOWN = "unknown"
+    """The storage cannot tell; the caller must forget what it knows and load again."""
+
+
+class CommitResult(NamedTuple):
+    outcome: Outcome
+    stale: frozenset[int]
+    """Shards whose epoch was older than the current one: their part changed nothing."""
+    detail: str
+    """Why it failed, for logs and `/health`; empty when done."""
+
+
+class Batch:
+    """Changes that become durable together. The last change of a key in a batch wins.
+
+    `epochs` names the shards that the batch writes to and the epoch their owner believes in. `now_ms` is the
+    domain time of the latest decision; storage keeps the highest it has seen.
+    """
+
+    __slots__ = ("epochs", "gone", "journal", "messages", "now_ms", "rows")
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, int] = {}
+        self.rows: dict[type[Row], dict[Key, Row]] = {}
+        self.gone: dict[type[Row], dict[Key, int]] = {}
+        self.journal: list[JournalRow] = []
+        self.messages: list[MessageRow] = []
+        self.now_ms = 0
+
+    def put(self, row: Row) -> None:
+        """Insert the row, or replace the one with its key."""
+        kind, key = type(row), key_of(row)
+        gone = self.gone.get(kind)
+        if gone is not None:
+            gone.pop(key, None)
+        rows = self.rows.get(kind)
+        if rows is None:
+            rows = self.rows[kind] = {}
+        rows[key] = row
+
+    def remove(self, kind: type[Row], key: Key, shard: int) -> None:
+        """Remove the row with that key, if there is one."""
+        rows = self.rows.get(kind)
+        if rows is not None:
+            rows.pop(key, None)
+        gone = self.gone.get(kind)
+        if gone is None:
+            gone = self.gone[kind] = {}
+        gone[key] = shard
+
+    def is_empty(self) -> bool:
+        return not (self.journal or self.messages or any(self.rows.values()) or any(self.gone.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class LivePage:
+    """A part of the live rows of the shards asked for; a run always comes before its items and waits."""
+
+    runs: Sequence[RunRow] = ()
+    items: Sequence[ItemRow] = ()
+    waits: Sequence[WaitRow] = ()
+    crons: Sequence[CronRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Every app and function ever registered, the archived ones too."""
+
+    apps: Sequence[AppRow]
+    functions: Sequence[FunctionRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQuery:
+    """Which events a list shows, newest first by internal id."""
+
+    limit: int
+    older_than: str | None = None
+    """Internal id of the last event of the page before."""
+    name: str | None = None
+    received_after_ms: int | None = None
+    """Exclusive."""
+    received_before_ms: int | None = None
+    """Exclusive."""
+    include_internal: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQuery:
+    """Which runs a list shows, newest first by run id."""
+
+    limit: int
+    older_than: str | None = None
+    function_id: str | None = None
+    statuses: tuple[str, ...] = ()
+    created_after_ms: int | None = None
+    """Inclusive."""
+    created_before_ms: int | None = None
+    """Exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a storage holds, for `/health`, `/metrics` and tests."""
+
+    live_runs: int
+    items: int
+    waits: int
+    marks: int
+    runs: int
+    events: int
+    journal: int
+
+
+class Storage(Protocol):
+    """Where rows live. One instance serves one node; its methods are called from one event loop."""
+
+    @property
+    def shard_count(self) -> int:
+        """Number of shards, fixed when the database was made. Known after `open`."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What and how durable, for people: `SQLite .inngest/main.db, synchronous=FULL`."""
+        ...
+
+    async def open(self) -> None:
+        """Make the storage ready: create or migrate the schema. May be called again after a failure.
+
+        Raises:
+            IncompatibleStorageError: made by a newer version or by something else.
+            StorageUnavailableError: cannot be opened now.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what is held. Afterwards only `open` may be called."""
+        ...
+
+    async def acquire(self, shards: Iterable[int], owner: str, until_ms: int) -> dict[int, int]:
+        """Take or keep shards for `owner` until a host time; returns the epoch of each that was got.
+
+        A shard held by another owner whose lease has not passed `until_ms` of its own is left out only if
+        the other is alive in the sense of the backend; the embedded backends have one owner and always grant.
+        Every grant has a higher epoch than all before.
+        """
+        ...
+
+    async def release(self, epochs: dict[int, int]) -> None:
+        """Give shards up; ignored where the epoch is not the current one."""
+        ...
+
+    async def domain_time_ms(self) -> int:
+        """The highest `now_ms` ever committed; 0 in a new database."""
+        ...
+
+    def load(self, shards: Iterable[int]) -> AsyncIterator[LivePage]:
+        """All live rows of the shards: unfinished runs, items, waits, crons. Reads no payloads."""
+        ...
+
+    async def catalogue(self) -> Catalogue: ...
+
+    async def get(self, kind: type[RowT], keys: Sequence[Key]) -> list[RowT]:
+        """The rows that exist among those keys, in no order; not for journal rows.
+
+        Raises:
+            CorruptDataError: a payload does not match its checksum.
+        """
+        ...
+
+    async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
+        """The journals of runs, each by number; a run without entries is left out.
+
+        Raises:
+            CorruptDataError: an entry does not match its checksum, or a number is missing.
+        """
+        ...
+
+    async def commit(self, batch: Batch) -> CommitResult:
+        """Make a batch durable: every shard's part as a whole or not at all.
+
+        A shard whose epoch in the batch is older than the current one is `stale` and its part changes
+        nothing. May be called again with the same batch. Never raises for what the disk does.
+        """
+        ...
+
+    async def subscribers(self, names: Sequence[str]) -> dict[str, list[int]]:
+        """The shards registered for each event name."""
+        ...
+
+    async def messages(self, shard: int, limit: int) -> list[MessageRow]:
+        """Untaken messages of a shard, by sender and number."""
+        ...
+
+    async def list_events(self, query: EventQuery) -> list[EventRow]: ...
+
+    async def list_runs(self, query: RunQuery) -> list[RunRow]: ...
+
+    async def runs_of_event(self, internal_id: str) -> list[RunRow]:
+        """Runs that the event started, oldest first."""
+        ...
+
+    async def items_of_run(self, run_id: str) -> list[ItemRow]: ...
+
+    async def prune(self, before_ms: int, limit: int) -> int:
+        """Forget a slice of the past, at most `limit` rows of each kind; returns how many rows went.
+
+        What goes: runs that ended before the moment with their journals, events received before it that no
+        unfinished run and no kept run refers to, marks that expired before `domain_time_ms`.
+        """
+        ...
+
+    async def counts(self) -> Counts: ...

@@ -1,0 +1,165 @@
+"""Reading, on connections that cannot write: point reads on two threads, scans on a third.
+
+Each read is one statement or a page of one, since a reader that stays long keeps the log from being emptied.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from inngest_server.apps.records import AppRow, CronRow, FunctionRow
+from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.runs.records import ItemRow, JournalRow, RunRow, WaitRow
+from inngest_server.storage.protocol import Catalogue, CorruptDataError, Counts, LivePage, RowT
+from inngest_server.storage.records import TABLES, Key, MessageRow, Row
+from inngest_server.storage.sqlite.checks import without_checksums
+from inngest_server.storage.sqlite.connections import connect_reader
+from inngest_server.storage.sqlite.errors import translated
+from inngest_server.storage.sqlite.lane import Lane, T
+from inngest_server.storage.sqlite.queries import Query
+from inngest_server.storage.sqlite.statements import chunks, columns_of, marks_for, selects
+
+POINT_READERS = 2
+LOAD_PAGE_ROWS = 2_000
+"""About 2 ms of the interpreter's lock at a time."""
+
+
+class Readers:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._points = Lane("sqlite-reader", lambda: connect_reader(path), threads=POINT_READERS)
+        self._scans = Lane("sqlite-scanner", lambda: connect_reader(path))
+
+    async def open(self) -> None:
+        try:
+            await self._points.open()
+            await self._scans.open()
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+
+    async def close(self) -> None:
+        await self._points.close()
+        await self._scans.close()
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """A read of few rows that the engine waits for."""
+        return await self._on(self._points, work)
+
+    async def scan(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """A read that may look at many rows."""
+        return await self._on(self._scans, work)
+
+    async def _on(self, lane: Lane, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await lane.do(work)
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+
+    async def get(self, kind: type[RowT], keys: Sequence[Key]) -> list[RowT]:
+        def work(connection: sqlite3.Connection) -> list[RowT]:
+            return [
+                row
+                for sql, parameters in selects(kind, keys)
+                for row in without_checksums(kind, connection.execute(sql, parameters).fetchall())
+            ]
+
+        return await self.read(work)
+
+    async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
+        return await self.read(lambda connection: read_journals(connection, run_ids))
+
+    async def subscribers(self, names: Sequence[str]) -> dict[str, list[int]]:
+        def work(connection: sqlite3.Connection) -> dict[str, list[int]]:
+            found: dict[str, list[int]] = {name: [] for name in names}
+            for chunk, size in chunks([*found]):
+                sql = (
+                    f"SELECT event_name, shard FROM subscribers WHERE event_name IN {marks_for(size)} "
+                    "ORDER BY event_name, shard"
+                )
+                for name, shard in connection.execute(sql, [*chunk, *[chunk[-1]] * (size - len(chunk))]):
+                    found[name].append(shard)
+            return found
+
+        return await self.read(work)
+
+    async def messages(self, shard: int, limit: int) -> list[MessageRow]:
+        return await self.read(
+            lambda connection: select(
+                connection, MessageRow, "WHERE shard = ? ORDER BY sender, number LIMIT ?", [shard, limit]
+            )
+        )
+
+    async def select(self, kind: type[RowT], query: Query) -> list[RowT]:
+        return await self.scan(lambda connection: select(connection, kind, *query))
+
+    async def catalogue(self) -> Catalogue:
+        apps = await self.select(AppRow, Query("", []))
+        return Catalogue(apps, await self.select(FunctionRow, Query("", [])))
+
+    async def load(self, shards: frozenset[int], shard_count: int) -> AsyncIterator[LivePage]:
+        """Pages of live rows, in the order of their keys, runs first."""
+        everything = shards.issuperset(range(shard_count))
+        of_shards = "" if everything else f"AND shard IN ({', '.join(map(str, sorted(shards)))})"
+        async for runs in self._pages(RunRow, f"AND ended_at_ms IS NULL {of_shards}"):
+            yield LivePage(runs=runs)
+        async for items in self._pages(ItemRow, of_shards):
+            yield LivePage(items=items)
+        async for waits in self._pages(WaitRow, of_shards):
+            yield LivePage(waits=waits)
+        async for crons in self._pages(CronRow, of_shards):
+            yield LivePage(crons=crons)
+
+    async def _pages(self, kind: type[RowT], condition: str) -> AsyncIterator[list[RowT]]:
+        key = kind._fields[0]
+        where = f"WHERE {key} > ? {condition} ORDER BY {key} LIMIT {LOAD_PAGE_ROWS}"
+        last = ""
+        while page := await self.select(kind, Query(where, [last])):
+            yield page
+            if len(page) < LOAD_PAGE_ROWS:
+                return
+            last = page[-1][0]
+
+    async def counts(self) -> Counts:
+        return await self.scan(read_counts)
+
+
+def select(
+    connection: sqlite3.Connection, kind: type[RowT], conditions: str, parameters: Sequence[Any]
+) -> list[RowT]:
+    sql = f"SELECT {', '.join(columns_of(kind))} FROM {TABLES[kind]} {conditions}"
+    return without_checksums(kind, connection.execute(sql, parameters).fetchall())
+
+
+def read_journals(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
+    rows: list[JournalRow] = []
+    for chunk, size in chunks([*dict.fromkeys(run_ids)]):
+        parameters = [*chunk, *[chunk[-1]] * (size - len(chunk))]
+        rows += select(
+            connection, JournalRow, f"WHERE run_id IN {marks_for(size)} ORDER BY run_id, n", parameters
+        )
+    journals = {run_id: list(entries) for run_id, entries in groupby(rows, key=itemgetter(0))}
+    for run_id, entries in journals.items():
+        if entries[-1].n != len(entries):
+            numbers = {entry.n for entry in entries}
+            missing = next(n for n in range(1, entries[-1].n) if n not in numbers)
+            raise CorruptDataError(f"table journal, key {run_id}, {missing}: the entry is missing")
+    return journals
+
+
+def read_counts(connection: sqlite3.Connection) -> Counts:
+    def count(kind: type[Row], condition: str = "") -> int:
+        (number,) = connection.execute(f"SELECT count(*) FROM {TABLES[kind]} {condition}").fetchone()
+        return number
+
+    return Counts(
+        live_runs=count(RunRow, "WHERE ended_at_ms IS NULL"),
+        items=count(ItemRow),
+        waits=count(WaitRow),
+        marks=count(MarkRow),
+        runs=count(RunRow),
+        events=count(EventRow),
+        journal=count(JournalRow),
+    )

@@ -1,0 +1,226 @@
+"""The app of the SIGKILL test: it writes down what it did before it tells the server.
+
+The server dies under load and comes back; afterwards this file, outside of the server, is the witness.
+Each call request appends one JSON line before its answer leaves:
+
+    number      increases by one with each line, also over a restart of this app on the same file
+    run_id, event_id, function, job_id, attempt, generation
+    step        the executed step's name; the name of a planned set, a sleep, or "end"
+    step_hash   the id under which that step travels, when there is one
+    op          StepRun, StepPlanned, Sleep, None (nothing new) or End
+    memos       the results of earlier steps, by name, as the server gave them back in this request
+    result      what the answer said: a fresh random text for each execution of a step, and at the end
+                the memos of all steps
+    at_ns       time.time_ns()
+
+So two executions of one step have different results, and an auditor sees which of them was recorded: a
+memo is one of the results in this file, and in all requests of a run the same one.
+
+Environment: PORT, SERVER_URL, SIGKILL_LOG (the file), ANSWER_DELAY_MS (how long each answer waits after
+its line is written, so that many calls are in flight; 0).
+"""
+
+import asyncio
+import os
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+import uvicorn
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Memos = dict[str, Any]
+
+APP_ID = "sigkill"
+SERVE_PATH = "/api/inngest"
+SLEEP = "200ms"
+REGISTER_TIMEOUT_S = 10
+HEADERS = [
+    (b"content-type", b"application/json"),
+    (b"x-inngest-sdk", b"sigkill:v1"),
+    (b"x-inngest-req-version", b"2"),
+]
+
+# What a function does, in order: run a step, sleep, or run several steps in parallel.
+PLANS: dict[str, list[list[str]]] = {
+    "five": [["a"], ["b"], ["c"], ["d"], ["e"]],
+    "sleepy": [["before"], ["sleep"], ["after"]],
+    "parallel3": [["left", "middle", "right"], ["join"]],
+}
+
+
+def step_hash(step: str) -> str:
+    """The id under which a step travels."""
+    return sha1(step.encode()).hexdigest()
+
+
+class Witness:
+    """The file of what was done; a line is in the operating system's hands before `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._number = path.read_bytes().count(b"\n") if path.exists() else 0
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def append(self, line: dict[str, object]) -> None:
+        """Number a line and write it at once, whole."""
+        self._number += 1
+        os.write(self._file, orjson.dumps({"number": self._number, **line, "at_ns": time.time_ns()}) + b"\n")
+
+
+def run_step(step: str) -> dict[str, Any]:
+    """Execute a step: the result of each execution is unique."""
+    return {"op": "StepRun", "id": step_hash(step), "name": step, "data": secrets.token_hex(8)}
+
+
+def next_ops(function: str, memos: Memos, target: str) -> list[dict[str, Any]] | None:
+    """What to report after these memos; None when the function has ended."""
+    for stage in PLANS[function]:
+        missing = [step for step in stage if step_hash(step) not in memos]
+        if not missing:
+            continue
+        if target != "step":
+            return [run_step(step) for step in missing if step_hash(step) == target]
+        if len(stage) > 1:
+            return [{"op": "StepPlanned", "id": step_hash(step), "name": step} for step in missing]
+        if "sleep" in stage:
+            return [{"op": "Sleep", "id": step_hash("sleep"), "name": SLEEP, "opts": {"duration": SLEEP}}]
+        return [run_step(stage[0])]
+    return None
+
+
+def results_of(function: str, memos: Memos) -> dict[str, object]:
+    """The results of the known steps, as the server gave them back."""
+    steps = [step for stage in PLANS[function] for step in stage if step != "sleep"]
+    return {step: memos[step_hash(step)]["data"] for step in steps if step_hash(step) in memos}
+
+
+class App:
+    """The ASGI application."""
+
+    def __init__(self, server_url: str, app_url: str, witness: Witness, answer_delay_s: float) -> None:
+        self._server_url = server_url
+        self._app_url = app_url
+        self._witness = witness
+        self._answer_delay_s = answer_delay_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        body = await read_body(receive)
+        match scope["method"], scope["path"]:
+            case "POST", "/api/inngest":
+                status, answer = self._execute(scope["query_string"].decode(), orjson.loads(body))
+                await asyncio.sleep(self._answer_delay_s)
+            case "PUT", "/api/inngest":
+                status, answer = await asyncio.to_thread(self._register)
+            case "GET", "/api/inngest":
+                status, answer = 200, orjson.dumps({"function_count": len(PLANS), "mode": "dev"})
+            case _:
+                status, answer = 404, b'{"error":"no such route"}'
+        await send({"type": "http.response.start", "status": status, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": answer})
+
+    def _execute(self, query: str, request: dict[str, Any]) -> tuple[int, bytes]:
+        """Do what the call asks for, and write it down."""
+        fields, call = parse_qs(query), request["ctx"]
+        function = fields["fnId"][0].removeprefix(f"{APP_ID}-")
+        # Only stacked memos count: others belong to steps that have not been completed.
+        memos = {step: request["steps"][step] for step in call["stack"]["stack"] or ()}
+        ops = next_ops(function, memos, fields.get("stepId", ["step"])[0])
+        about: dict[str, object] = {
+            "run_id": call["run_id"],
+            "event_id": request["event"]["id"],
+            "function": function,
+            "job_id": call.get("job_id"),
+            "attempt": call["attempt"],
+            "generation": call.get("generation_id", 0),
+            "memos": results_of(function, memos),
+        }
+        if ops is None:
+            end = {"step": "end", "step_hash": None, "op": "End", "result": about["memos"]}
+            self._witness.append({**about, **end})
+            return 200, orjson.dumps(about["memos"])
+        self._witness.append({**about, **line_of(ops)})
+        return 206, orjson.dumps(ops)
+
+    def _register(self) -> tuple[int, bytes]:
+        """Register at the server and pass its reply on; blocks."""
+        request = urllib.request.Request(
+            f"{self._server_url}/fn/register",
+            data=orjson.dumps(self._registration()),
+            headers={"content-type": "application/json", "x-inngest-sdk": "sigkill:v1"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=REGISTER_TIMEOUT_S) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError as error:
+            return 502, orjson.dumps({"error": f"cannot register at {self._server_url}: {error}"})
+
+    def _registration(self) -> dict[str, object]:
+        return {
+            "url": self._app_url,
+            "deployType": "ping",
+            "framework": "asgi",
+            "appName": APP_ID,
+            "sdk": "sigkill:v1",
+            "v": "0.1",
+            "functions": [self._function_config(name) for name in PLANS],
+        }
+
+    def _function_config(self, name: str) -> dict[str, object]:
+        function_id = f"{APP_ID}-{name}"
+        runtime = {"type": "http", "url": f"{self._app_url}?fnId={function_id}&stepId=step"}
+        return {
+            "id": function_id,
+            "name": name,
+            "triggers": [{"event": f"{APP_ID}/{name}"}],
+            "steps": {"step": {"id": "step", "name": "step", "runtime": runtime, "retries": {"attempts": 4}}},
+        }
+
+
+def line_of(ops: list[dict[str, Any]]) -> dict[str, object]:
+    """The witness's words for an answer."""
+    if not ops:
+        return {"step": None, "step_hash": None, "op": "None", "result": None}
+    if len(ops) > 1:
+        planned = [op["name"] for op in ops]
+        return {"step": "+".join(planned), "step_hash": None, "op": ops[0]["op"], "result": planned}
+    op = ops[0]
+    step = "sleep" if op["op"] == "Sleep" else op["name"]
+    return {"step": step, "step_hash": op["id"], "op": op["op"], "result": op.get("data")}
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of a request."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def main() -> None:
+    """Serve until stopped."""
+    port = int(os.environ["PORT"])
+    witness = Witness(Path(os.environ["SIGKILL_LOG"]))
+    delay_s = float(os.environ.get("ANSWER_DELAY_MS", "0")) / 1000
+    app = App(os.environ["SERVER_URL"].rstrip("/"), f"http://127.0.0.1:{port}{SERVE_PATH}", witness, delay_s)
+    uvicorn.run(
+        app, host="127.0.0.1", port=port, lifespan="off", access_log=False, log_level="warning", backlog=4096
+    )
+
+
+if __name__ == "__main__":
+    main()

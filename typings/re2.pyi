@@ -1,0 +1,36 @@
+# What we use of google-re2, which ships no types. Its names follow `re`; text is `str` for us, never bytes.
+
+class error(Exception): ...
+
+class Options:
+    case_sensitive: bool
+    dot_nl: bool
+    literal: bool
+    log_errors: bool
+    longest_match: bool
+    max_mem: int
+    never_capture: bool
+    never_nl: bool
+    one_line: bool
+    perl_classes: bool
+    posix_syntax: bool
+    word_boundary: bool
+
+class _Match:
+    string: str
+    def group(self, group: int | str = ..., /) -> str | None: ...
+    def groups(self, default: str | None = ...) -> tuple[str | None, ...]: ...
+    def start(self, group: int | str = ...) -> int: ...
+    def end(self, group: int | str = ...) -> int: ...
+    def span(self, group: int | str = ...) -> tuple[int, int]: ...
+
+class _Regexp:
+    pattern: str
+    groups: int
+    programsize: int
+    def search(self, text: str, pos: int | None = ..., endpos: int | None = ...) -> _Match | None: ...
+    def match(self, text: str, pos: int | None = ..., endpos: int | None = ...) -> _Match | None: ...
+    def fullmatch(self, text: str, pos: int | None = ..., endpos: int | None = ...) -> _Match | None: ...
+
+def compile(pattern: str, options: Options | None = ...) -> _Regexp: ...
+def escape(pattern: str) -> str: ...
