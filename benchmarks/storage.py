@@ -2,8 +2,8 @@
 
     python -m benchmarks.storage [--directory DIR] [--seconds 1.0] [NAME ...]
 
-NAME is one of steps, runs, growth, load, contention, checkpoints; all without a name. Every figure of the
-engine's budget for storage comes from here. Rows look like those of a real server: 300 bytes of output a step.
+NAME is one of steps, runs, growth, load, contention, checkpoints; all without a name. Rows look like those of
+a real server: 300 bytes of output a step.
 """
 
 import argparse
@@ -79,7 +79,7 @@ class Load:
 
 
 @asynccontextmanager
-async def opened(directory: Path | None, *, relaxed: bool = False):  # noqa: ANN201
+async def opened(directory: Path | None, *, relaxed: bool = False):
     folder = Path(tempfile.mkdtemp(prefix="bench-storage-", dir=directory))
     storage = SQLiteStorage(folder / "data", relaxed=relaxed)
     await storage.open()
@@ -169,7 +169,7 @@ async def measure_prune(storage: Storage, load: Load, arguments: argparse.Namesp
 
 
 async def measure_load(arguments: argparse.Namespace) -> None:
-    async with opened(arguments.directory) as (storage, load):
+    async with opened(arguments.directory) as (storage, _):
         for start in range(0, 100_000, 500):
             batch = Batch()
             for number in range(start, start + 500):

@@ -30,6 +30,7 @@ from inngest_server.engine.facts import (
     InvokeSent,
     NodeFact,
     Pending,
+    Ping,
     SignalSent,
     Synced,
 )
@@ -194,23 +195,30 @@ class Engine:
         self._wake_up()
         return reply
 
-    def ask_events(self, fact: EventsSent) -> "asyncio.Future[Any]":
-        """As `ask`, for events: refused when too many are undecided, and read up on first where needed.
+    def check_admission(self) -> None:
+        """Return if events may be sent now; asked before their body is read.
 
         Raises:
-            EngineUnavailableError: overloaded.
+            EngineUnavailableError: storage failed, or too many events wait to be decided.
+        """
+        if self._failure is not None:
+            raise EngineUnavailableError(f"the server cannot store anything now: {self._failure}")
+        options = self.options
+        if (
+            self._undecided_events >= options.undecided_events_max
+            or self._undecided_bytes >= options.undecided_bytes_max
+        ):
+            raise EngineUnavailableError(f"{self._undecided_events} events wait to be decided; send again later")
+
+    def ask_events(self, fact: EventsSent) -> "asyncio.Future[Any]":
+        """As `ask`, for events: what storage knows of their ids is read first. See `check_admission`.
+
+        Raises:
+            EngineUnavailableError: storage failed.
         """
         if self._failure is not None:
             raise EngineUnavailableError(f"the server cannot store anything now: {self._failure}")
         size = sum(len(event.body) for event in fact.events)
-        options = self.options
-        if (
-            self._undecided_events + len(fact.events) > options.undecided_events_max
-            or self._undecided_bytes + size > options.undecided_bytes_max
-        ) and self._undecided_events:
-            raise EngineUnavailableError(
-                f"{self._undecided_events} events wait to be decided; send again later"
-            )
         self._undecided_events += len(fact.events)
         self._undecided_bytes += size
         pending = Pending(fact, asyncio.get_running_loop().create_future())
@@ -318,6 +326,8 @@ class Engine:
                     pending.result = syncs.remove(self, fact.url, now_ms)
                 case AppFailed():
                     syncs.failed(self, fact.url, fact.error, now_ms)
+                case Ping():
+                    pending.result = True
                 case CronDue():
                     crons.fire(self, fact.cron_id, now_ms)
                 case SignalSent():

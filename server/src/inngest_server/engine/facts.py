@@ -61,7 +61,12 @@ class SignalSent:
     data: bytes
 
 
-NodeFact = EventsSent | InvokeSent | Synced | AppRemoved | AppFailed | CronDue | SignalSent
+@dataclass(slots=True, eq=False)
+class Ping:
+    """Nothing happened; whether the loop answers is the question."""
+
+
+NodeFact = Ping | EventsSent | InvokeSent | Synced | AppRemoved | AppFailed | CronDue | SignalSent
 
 
 @dataclass(slots=True, eq=False)

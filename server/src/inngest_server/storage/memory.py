@@ -11,6 +11,7 @@ from inngest_server.storage.protocol import (
     Batch,
     Catalogue,
     CommitResult,
+    CorruptDataError,
     Counts,
     EventQuery,
     LivePage,
@@ -80,6 +81,9 @@ class MemoryStorage:
 
     async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
         found = {run_id: self._journals[run_id] for run_id in run_ids if run_id in self._journals}
+        for run_id, rows in found.items():
+            if missing := set(range(1, max(rows))) - rows.keys():
+                raise CorruptDataError(f"table journal, key {run_id}, {min(missing)}: the entry is missing")
         return {run_id: [rows[n] for n in sorted(rows)] for run_id, rows in found.items()}
 
     async def commit(self, batch: Batch) -> CommitResult:
@@ -159,8 +163,12 @@ class MemoryStorage:
         for internal_id in old[:limit]:
             del self._rows[EventRow][internal_id]
             self._runs_by_event.pop(internal_id, None)
-        expired = sorted(row.key for row in self._all(MarkRow) if row.expires_at_ms < self._domain_time_ms)
-        for key in expired[:limit]:
+        expired = sorted(
+            (row.expires_at_ms, row.key)
+            for row in self._all(MarkRow)
+            if row.expires_at_ms < self._domain_time_ms
+        )
+        for _, key in expired[:limit]:
             del self._rows[MarkRow][key]
         return pruned + len(old[:limit]) + len(expired[:limit])
 

@@ -52,7 +52,7 @@ class Outcome(StrEnum):
 class CommitResult(NamedTuple):
     outcome: Outcome
     stale: frozenset[int]
-    """Shards whose epoch was older than the current one: their part changed nothing."""
+    """Shards whose epoch was not the current one: their part changed nothing."""
     detail: str
     """Why it failed, for logs and `/health`; empty when done."""
 
@@ -75,7 +75,11 @@ class Batch:
         self.now_ms = 0
 
     def put(self, row: Row) -> None:
-        """Insert the row, or replace the one with its key."""
+        """Insert the row, or replace the one with its key; not for journal rows and messages.
+
+        What a row says about its cause never changes while it exists: the function and the event of a run,
+        the name of an event.
+        """
         kind, key = type(row), key_of(row)
         gone = self.gone.get(kind)
         if gone is not None:
@@ -227,8 +231,12 @@ class Storage(Protocol):
     async def commit(self, batch: Batch) -> CommitResult:
         """Make a batch durable: every shard's part as a whole or not at all.
 
-        A shard whose epoch in the batch is older than the current one is `stale` and its part changes
-        nothing. May be called again with the same batch. Never raises for what the disk does.
+        A shard whose epoch in the batch is not the current one is `stale` and its part changes nothing:
+        rows of that shard, removals for it, messages from it. May be called again with the same batch.
+        Never raises for what the disk does.
+
+        Raises:
+            StorageError: a row has a value of the wrong type; repeating the commit would not help.
         """
         ...
 
@@ -251,11 +259,15 @@ class Storage(Protocol):
     async def items_of_run(self, run_id: str) -> list[ItemRow]: ...
 
     async def prune(self, before_ms: int, limit: int) -> int:
-        """Forget a slice of the past, at most `limit` rows of each kind; returns how many rows went.
+        """Forget a slice of the past; returns how many rows went. Zero says that nothing is left to forget.
+
+        At most `limit` runs (each with its whole journal), `limit` events and `limit` marks go at a time.
 
         What goes: runs that ended before the moment with their journals, events received before it that no
         unfinished run and no kept run refers to, marks that expired before `domain_time_ms`.
         """
         ...
 
-    async def counts(self) -> Counts: ...
+    async def counts(self) -> Counts:
+        """Exact at some moment; may look at every row, so not for hot paths."""
+        ...

@@ -226,6 +226,8 @@ def _is_int(node: Node) -> bool:
             return _function_of(node).gives_int
         case Unary(operator="-"):
             return _is_int(node.operand)
+        case Conditional():
+            return _is_int(node.then) and _is_int(node.otherwise)
         case Binary():
             return node.operator in _INT_OPERATORS and _is_int(node.left) and _is_int(node.right)
         case _:

@@ -18,9 +18,6 @@ TREE_HEIGHT_MAX = 100
 WORK_STEPS_MAX = 100_000
 CHARS_PER_STEP = 64
 
-# An event has at most 3 MiB, so a longer text can only come of adding it to itself.
-JOINED_CHARS_MAX = 4 * 1024 * 1024
-
 # Parsing JSON and matching patterns cost more for a character than copying does.
 JSON_CHARS_PER_STEP = 4
 PATTERN_CHARS_PER_STEP = 8

@@ -48,6 +48,7 @@ _PRECEDENCE: Final = {
     **dict.fromkeys(("*", "/", "%"), 3),
 }
 _MACRO_ARGUMENTS: Final = {"all": (2,), "exists": (2,), "exists_one": (2,), "filter": (2,), "map": (2, 3)}
+_SHOWN_NAME_CHARS_MAX: Final = 60
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 _WORD_HINTS: Final = {
     "and": "To combine conditions, write &&.",
@@ -367,7 +368,8 @@ class _Parser:
 
     def _refuse_variable(self, token: Token) -> NoReturn:
         known: list[str] = [*self._roots, *self._scope]
-        close: list[str] = get_close_matches(token.value, known, 1)
+        name: str = token.value[:_SHOWN_NAME_CHARS_MAX]
+        close: list[str] = get_close_matches(name, known, 1)
         if token.value.lower() in _WORD_HINTS:
             hint = _WORD_HINTS[token.value.lower()]
         elif token.value in ("data", "user", "ts", "name", "id"):
@@ -375,26 +377,27 @@ class _Parser:
         elif close:
             hint = f"Did you mean {close[0]}?"
         else:
-            hint = f"If it is text, put it in quotes: '{token.value}'. Variables here: {', '.join(known)}."
+            hint = f"If it is text, put it in quotes: '{name}'. Variables here: {', '.join(known)}."
         raise CompileError(
             "unknown_variable",
-            f"there is no variable {token.value!r}",
+            f"there is no variable {name!r}",
             text=self._text,
             position=token.position,
             hint=hint,
         )
 
     def _refuse_function(self, name: Token, known: dict[str, Function], *, is_method: bool) -> NoReturn:
+        shown: str = name.value[:_SHOWN_NAME_CHARS_MAX]
         others = FUNCTIONS if is_method else {**METHODS, **dict.fromkeys(_MACRO_ARGUMENTS)}
         if name.value in others:
             spelled = f"{name.value}(value)" if is_method else f"value.{name.value}(...)"
             hint = f"It is written {spelled}."
         else:
-            close = get_close_matches(name.value, [*known, *(_MACRO_ARGUMENTS if is_method else ())], 1)
+            close = get_close_matches(shown, [*known, *(_MACRO_ARGUMENTS if is_method else ())], 1)
             hint = f"Did you mean {close[0]}?" if close else ""
         raise CompileError(
             "unknown_function",
-            f"there is no function {name.value!r}",
+            f"there is no function {shown!r}",
             text=self._text,
             position=name.position,
             hint=hint,
@@ -425,8 +428,10 @@ def _chain(operator: Literal["&&", "||"], operands: list[Node], position: int) -
         return operands[0]
     flat: list[Node] = []
     for operand in operands:
-        is_same = isinstance(operand, Logical) and operand.operator == operator
-        flat.extend(operand.operands if is_same else (operand,))
+        if isinstance(operand, Logical) and operand.operator == operator:
+            flat.extend(operand.operands)
+        else:
+            flat.append(operand)
     return Logical(operator, tuple(flat), position)
 
 

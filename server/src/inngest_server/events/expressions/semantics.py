@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from .errors import EvaluationError
-from .limits import CHARS_PER_STEP, INT_MAX, INT_MIN, JOINED_CHARS_MAX, TREE_HEIGHT_MAX, UINT_MAX
+from .limits import CHARS_PER_STEP, INT_MAX, INT_MIN, TREE_HEIGHT_MAX, UINT_MAX
 from .times import duration_of, format_duration, format_timestamp, timestamp_of
 from .values import UNKNOWN, Duration, Frame, Timestamp, TypeName, mismatch
 
@@ -208,10 +208,8 @@ def add(left: Any, right: Any, frame: Frame) -> Any:
 
 
 def _joined(left: str, right: str, frame: Frame) -> str:
-    length = len(left) + len(right)
-    if length > JOINED_CHARS_MAX:
-        raise EvaluationError("out_of_range", f"the joined text is longer than {JOINED_CHARS_MAX} characters")
-    frame.spend(length // CHARS_PER_STEP)
+    # This also bounds the length of what comes of adding a text to itself.
+    frame.spend((len(left) + len(right)) // CHARS_PER_STEP)
     return left + right
 
 

@@ -5,15 +5,19 @@ file system, a few at a time.
 """
 
 import sqlite3
+from itertools import accumulate
 
 from inngest_server.events.records import EventRow
+from inngest_server.runs.records import RunRow
 from inngest_server.storage.sqlite.queries import ID_SLACK_MS, first_id_at
 from inngest_server.storage.sqlite.readers import Readers
-from inngest_server.storage.sqlite.statements import chunks, remove_sql
+from inngest_server.storage.sqlite.statements import chunks, marks_for, padded, remove_sql, removes
 from inngest_server.storage.sqlite.writer import Writer
 
 SLICE_ROWS = 64
 """Runs, events or marks in one transaction: at most a few milliseconds between two commits."""
+SLICE_ENTRIES = 1_000
+"""Journal entries of its runs."""
 FREE_PAGES_KEPT = 1_000
 """Left for new rows, which would only make the file grow again."""
 PAGES_GIVEN_BACK = 64
@@ -31,26 +35,18 @@ class Pruning:
         pruned = await self._prune_runs(before_ms, limit)
         pruned += await self._prune_events(before_ms, limit)
         pruned += await self._prune_marks(limit)
-        await self._give_back(pruned)
+        await self._give_back()
         return pruned
 
     async def _prune_runs(self, before_ms: int, limit: int) -> int:
-        oldest = "FROM runs WHERE ended_at_ms < ? ORDER BY ended_at_ms, run_id LIMIT ?"
-
-        def forget(connection: sqlite3.Connection, count: int) -> tuple[int, int]:
-            of_them = f"WHERE run_id IN (SELECT run_id {oldest})"
-            connection.execute("BEGIN IMMEDIATE")
-            entries = connection.execute(f"DELETE FROM journal {of_them}", (before_ms, count))
-            runs = connection.execute(f"DELETE FROM runs {of_them}", (before_ms, count))
-            connection.execute("COMMIT")
-            return runs.rowcount, entries.rowcount
-
         rows = 0
         while limit > 0:
             count = min(limit, SLICE_ROWS)
-            runs, entries = await self._writer.do(lambda connection, count=count: forget(connection, count))
+            runs, entries = await self._writer.do(
+                lambda connection, n=count: _forget_runs(connection, before_ms, n)
+            )
             rows += runs + entries
-            limit = limit - runs if runs == count else 0
+            limit = limit - runs if runs else 0
         return rows
 
     async def _prune_events(self, before_ms: int, limit: int) -> int:
@@ -68,8 +64,7 @@ class Pruning:
             for chunk, size in chunks(some):
                 # A run may have begun to refer to one of them since.
                 sql = f"{remove_sql(EventRow, size)} AND {_UNUSED}"
-                filled = [*chunk, *[chunk[-1]] * (size - len(chunk))]
-                rows += connection.execute(sql, filled).rowcount
+                rows += connection.execute(sql, padded(chunk, size)).rowcount
             return rows
 
         rows = 0
@@ -92,7 +87,7 @@ class Pruning:
             limit = limit - gone if gone == count else 0
         return rows
 
-    async def _give_back(self, pruned: int) -> None:
+    async def _give_back(self) -> None:
         def step(connection: sqlite3.Connection) -> int:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             pages = min(free - FREE_PAGES_KEPT, PAGES_GIVEN_BACK)
@@ -100,6 +95,29 @@ class Pruning:
                 connection.executescript(f"PRAGMA incremental_vacuum({pages})")
             return pages
 
-        for _ in range(1 + pruned // SLICE_ROWS):
-            if await self._writer.do(step) < PAGES_GIVEN_BACK:
-                return
+        while await self._writer.do(step) == PAGES_GIVEN_BACK:
+            pass
+
+
+def _forget_runs(connection: sqlite3.Connection, before_ms: int, count: int) -> tuple[int, int]:
+    """Remove the runs that ended first, and their journals; returns how many runs and entries went.
+
+    Fewer than `count` when their journals are long, but one at least if there is one.
+    """
+    oldest = connection.execute(
+        "SELECT run_id, (SELECT max(n) FROM journal WHERE journal.run_id = runs.run_id) "
+        "FROM runs WHERE ended_at_ms < ? ORDER BY ended_at_ms, run_id LIMIT ?",
+        (before_ms, count),
+    ).fetchall()
+    lengths = accumulate(length or 0 for _, length in oldest)
+    chosen = [run_id for (run_id, _), length in zip(oldest, lengths, strict=True) if length <= SLICE_ENTRIES]
+    chosen = chosen or [run_id for run_id, _ in oldest[:1]]
+    entries = 0
+    connection.execute("BEGIN IMMEDIATE")
+    for chunk, size in chunks(chosen):
+        sql = f"DELETE FROM journal WHERE run_id IN {marks_for(size)}"
+        entries += connection.execute(sql, padded(chunk, size)).rowcount
+    for sql, parameters in removes(RunRow, chosen):
+        connection.execute(sql, parameters)
+    connection.execute("COMMIT")
+    return len(chosen), entries

@@ -20,7 +20,7 @@ from inngest_server.storage.sqlite.connections import connect_reader
 from inngest_server.storage.sqlite.errors import translated
 from inngest_server.storage.sqlite.lane import Lane, T
 from inngest_server.storage.sqlite.queries import Query
-from inngest_server.storage.sqlite.statements import chunks, columns_of, marks_for, selects
+from inngest_server.storage.sqlite.statements import chunks, columns_of, marks_for, padded, selects
 
 POINT_READERS = 2
 LOAD_PAGE_ROWS = 2_000
@@ -79,7 +79,7 @@ class Readers:
                     f"SELECT event_name, shard FROM subscribers WHERE event_name IN {marks_for(size)} "
                     "ORDER BY event_name, shard"
                 )
-                for name, shard in connection.execute(sql, [*chunk, *[chunk[-1]] * (size - len(chunk))]):
+                for name, shard in connection.execute(sql, padded(chunk, size)):
                     found[name].append(shard)
             return found
 
@@ -136,7 +136,7 @@ def select(
 def read_journals(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
     rows: list[JournalRow] = []
     for chunk, size in chunks([*dict.fromkeys(run_ids)]):
-        parameters = [*chunk, *[chunk[-1]] * (size - len(chunk))]
+        parameters = padded(chunk, size)
         rows += select(
             connection, JournalRow, f"WHERE run_id IN {marks_for(size)} ORDER BY run_id, n", parameters
         )

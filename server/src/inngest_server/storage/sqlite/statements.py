@@ -46,8 +46,7 @@ def columns_of(kind: type[Row]) -> tuple[str, ...]:
 def puts(kind: type[Row], rows: Sequence[Row]) -> Iterator[Statement]:
     """Statements that insert the rows or replace those with their keys."""
     for chunk, size in chunks(with_checksums(kind, rows)):
-        parameters = list(chain.from_iterable(chunk))
-        yield put_sql(kind, size), fill(parameters, chunk, size)
+        yield put_sql(kind, size), flattened(chunk, size)
 
 
 def removes(kind: type[Row], keys: Sequence[Key]) -> Iterator[Statement]:
@@ -73,16 +72,19 @@ def chunks(things: Sequence[Any]) -> Iterator[tuple[Sequence[Any], int]]:
         yield chunk, _SIZE_FOR[len(chunk) - 1]
 
 
-def fill(parameters: list[Any], chunk: Sequence[Sequence[Any]], size: int) -> list[Any]:
+def padded(chunk: Sequence[Any], size: int) -> list[Any]:
+    return [*chunk, *[chunk[-1]] * (size - len(chunk))]
+
+
+def flattened(chunk: Sequence[Sequence[Any]], size: int) -> list[Any]:
+    values = list(chain.from_iterable(chunk))
     if (missing := size - len(chunk)) > 0:
-        parameters += [*chunk[-1]] * missing
-    return parameters
+        values += [*chunk[-1]] * missing
+    return values
 
 
 def key_parameters(kind: type[Row], chunk: Sequence[Any], size: int) -> list[Any]:
-    if KEY_WIDTH.get(kind, 1) == 1:
-        return [*chunk, *[chunk[-1]] * (size - len(chunk))]
-    return fill(list(chain.from_iterable(chunk)), chunk, size)
+    return padded(chunk, size) if KEY_WIDTH.get(kind, 1) == 1 else flattened(chunk, size)
 
 
 @cache

@@ -1,0 +1,30 @@
+"""What the HTTP handlers work with."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from inngest_server.apps.app_error import AppError
+from inngest_server.clock import Clock
+from inngest_server.engine.engine import Engine
+from inngest_server.settings import Settings
+from inngest_server.storage.protocol import Storage
+
+
+class Syncer(Protocol):
+    """Asks an app to announce its functions."""
+
+    async def sync(self, url: str) -> AppError | None:
+        """PUT to the app; None when it accepted. Its registration comes by a request of its own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts of a server that handlers may use."""
+
+    settings: Settings
+    engine: Engine
+    storage: Storage
+    syncer: Syncer
+    clock: Clock
+    version: str

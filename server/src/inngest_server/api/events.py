@@ -1,0 +1,81 @@
+"""Sending events: `/e/{key}` and `/invoke/{slug}`. Source: protocol 1."""
+
+import asyncio
+
+from inngest_server.api.access import is_event_key
+from inngest_server.api.replies import RequestRejectedError
+from inngest_server.api.router import Reply, Request
+from inngest_server.engine.engine import Engine
+from inngest_server.engine.facts import EventsSent, InvokeSent
+from inngest_server.events.event import Draft, Event, InvalidEventsError, make_event, read_event, read_events
+from inngest_server.events.system import INVOKED
+from inngest_server.wire import json
+from inngest_server.wire.ulid import Seed, from_seed, parse_seed_header
+
+EVENTS_PER_FACT = 100
+"""A large request is decided in slices, with other work between. Source: design 3."""
+
+
+async def send_events(request: Request) -> Reply:
+    """Store events and start what they start; 200 only once that is durable."""
+    settings = request.context.settings
+    engine = request.context.engine
+    if not settings.is_open:
+        if not settings.event_keys:
+            raise RequestRejectedError(503, "Event keys are required to process events securely")
+        if not is_event_key(settings, request.params["key"]):
+            raise RequestRejectedError(401, "Event key not found")
+    engine.check_admission()
+    body = await request.body()
+    try:
+        drafts = read_events(body, event_bytes_max=settings.event_bytes_max)
+    except InvalidEventsError as error:
+        raise RequestRejectedError(400, str(error), code=error.code) from error
+    events = _identify(engine, drafts, parse_seed_header(request.header("x-inngest-event-id-seed")))
+    if events:
+        facts = [
+            EventsSent(events[start : start + EVENTS_PER_FACT]) for start in range(0, len(events), EVENTS_PER_FACT)
+        ]
+        if len(facts) == 1:
+            await engine.ask_events(facts[0])
+        else:
+            await asyncio.gather(*[engine.ask_events(fact) for fact in facts])
+    ids = ",".join([f'"{event.internal_id}"' for event in events])
+    return Reply(200, f'{{"ids":[{ids}],"status":200}}'.encode())
+
+
+def _identify(engine: Engine, drafts: list[Draft], seed: Seed | None) -> list[Event]:
+    now_ms = engine.now_ms()
+    return [
+        make_event(
+            draft,
+            internal_id=engine.next_id() if seed is None else from_seed(seed.ms, seed.entropy, index),
+            received_at_ms=now_ms,
+            repeatable=seed is not None,
+        )
+        for index, draft in enumerate(drafts, start=1)
+    ]
+
+
+async def invoke_function(request: Request) -> Reply:
+    """Start one function, whatever its triggers. Source: protocol 1.8."""
+    engine = request.context.engine
+    slug = request.params["slug"]
+    raw = await request.body()
+    try:
+        fields = json.parse(raw) if raw.strip() else {}
+        draft = read_event(fields, size=len(raw), size_max=request.context.settings.event_bytes_max, name=INVOKED)
+    except (InvalidEventsError, json.InvalidJSONError) as error:
+        raise RequestRejectedError(400, str(error), code=error.code) from error
+    draft.data["_inngest"] = {"fn_id": slug}
+    seed = parse_seed_header(request.header("x-inngest-event-id-seed"))
+    event = make_event(
+        draft,
+        internal_id=engine.next_id() if seed is None else from_seed(seed.ms, seed.entropy, 0),
+        received_at_ms=engine.now_ms(),
+        repeatable=seed is not None,
+    )
+    run_id = await engine.ask(InvokeSent(slug, event))
+    if run_id is None:
+        raise RequestRejectedError(404, f"could not find function with ID: {slug}", code="function_not_found")
+    return Reply.of({"id": event.internal_id, "status": 200})

@@ -1,0 +1,91 @@
+"""Shapes of answers, and reading and writing them as raw ASGI. Source: protocol 1.6 and 7.1."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from inngest_server.wire import json
+from inngest_server.wire.limits import BODY_BYTES_MAX
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON_TYPE: Header = (b"content-type", b"application/json")
+BODY_TIMEOUT_S = 60.0
+"""Time to send a whole body."""
+
+
+class RequestRejectedError(Exception):
+    """A request that cannot be served; `status`, `code` and the message are its answer."""
+
+    def __init__(self, status: int, message: str, *, code: str = "", data: Any = None, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.data = data
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> bytes:
+        """The public error object of protocol 7.1."""
+        shown: dict[str, Any] = {"code": self.code} if self.code else {}
+        return json.dumps({**shown, "error": str(self), "data": self.data, "status": self.status})
+
+    def headers(self) -> list[Header]:
+        return [(b"retry-after", str(self.retry_after_s).encode())] if self.retry_after_s else []
+
+
+async def read_body(receive: Receive, body_bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body of a request.
+
+    Raises:
+        RequestRejectedError: too large (413), too slow (408), or the client went away (400).
+    """
+    message = await receive()
+    body = message.get("body", b"")
+    if not message.get("more_body"):
+        _check_size(len(body), body_bytes_max)
+        return body
+    parts = [body]
+    size = len(body)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while message.get("more_body"):
+                _check_size(size, body_bytes_max)
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestRejectedError(400, "the client went away before its body was complete")
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+    except TimeoutError as error:
+        raise RequestRejectedError(408, f"the body took longer than {BODY_TIMEOUT_S:.0f} s") from error
+    _check_size(size, body_bytes_max)
+    return b"".join(parts)
+
+
+def _check_size(size: int, body_bytes_max: int) -> None:
+    if size > body_bytes_max:
+        raise RequestRejectedError(
+            413, f"the body is larger than {body_bytes_max} bytes", code="body_too_large"
+        )
+
+
+async def reply(send: Send, status: int, body: bytes, headers: Iterable[Header] = (JSON_TYPE,)) -> None:
+    """Send a whole answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"content-length", str(len(body)).encode())],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def header_of(scope: Scope, name: bytes) -> str:
+    """A request header; empty when absent. `name` is lower case, as ASGI gives them."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return ""

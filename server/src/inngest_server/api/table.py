@@ -1,0 +1,17 @@
+"""Every route of the server with its access rule."""
+
+from inngest_server.api import events, register, status
+from inngest_server.api.access import Access
+from inngest_server.api.router import Route
+
+
+def route_table() -> list[Route]:
+    """All routes; what is not here answers 404, behind the bearer."""
+    return [
+        Route("POST", "/e/{key}", Access.EVENT_KEY, events.send_events),
+        Route("POST", "/invoke/{slug}", Access.EVENT_KEY_OR_BEARER, events.invoke_function),
+        Route("GET", "/health", Access.OPEN, status.health),
+        Route("GET", "/dev", Access.BEARER, status.dev_info),
+        Route("POST", "/fn/register", Access.BEARER, register.register),
+        Route("DELETE", "/fn/remove", Access.BEARER, register.remove_app),
+    ]

@@ -1,0 +1,197 @@
+"""The composition root: the only place that chooses concrete classes."""
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+
+from inngest_server import __version__
+from inngest_server.api.context import Context
+from inngest_server.api.router import Router
+from inngest_server.api.table import route_table
+from inngest_server.clock import SystemClock, system_random
+from inngest_server.engine.engine import Engine, EngineOptions
+from inngest_server.engine.polling import AppPoller
+from inngest_server.engine.retention import Retention
+from inngest_server.execution.driver import HTTPDriver
+from inngest_server.execution.syncer import AppSyncer
+from inngest_server.execution.transport import HTTPTransport
+from inngest_server.settings import ServerKind, Settings
+from inngest_server.storage.memory import MemoryStorage
+from inngest_server.storage.protocol import Storage
+from inngest_server.storage.sqlite import SQLiteStorage
+
+log = structlog.get_logger("inngest.server")
+
+DRAIN_S = 10.0
+"""How long calls under way may finish after a stop was asked for; the rest is sent again at the next start."""
+SWITCH_INTERVAL_S = 0.0005
+"""Ten times shorter than Python's: the writer thread asks for the interpreter back after each statement."""
+
+
+class AddressInUseError(Exception):
+    code = "address_in_use"
+
+
+def make_storage(settings: Settings) -> Storage:
+    if settings.in_memory:
+        return MemoryStorage()
+    url = f"http://{settings.host}:{settings.port}"
+    return SQLiteStorage(settings.directory, relaxed=settings.relaxed, url=url, log=_log_storage)
+
+
+def _log_storage(event: str, **fields: object) -> None:
+    structlog.get_logger("inngest.storage").info(event, **fields)
+
+
+class Server:
+    """One server process: engine, driver, polling and HTTP, started and stopped together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.storage = make_storage(settings)
+        self.clock = SystemClock()
+        self.engine = Engine(
+            self.storage,
+            self.clock,
+            system_random(),
+            options=EngineOptions(
+                retry_interval_ms=settings.retry_interval_s * 1000 or None,
+                cron_catch_up=settings.cron_catch_up,
+            ),
+        )
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until a signal or `stop`.
+
+        Raises:
+            AddressInUseError: something else listens on the port.
+            StorageError: the database cannot be opened.
+        """
+        sockets = [_bind(self.settings.host, self.settings.port)]
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        transport = HTTPTransport()
+        try:
+            async with self._engine_on(transport) as (driver, syncer):
+                await self._serve(sockets, syncer)
+                await driver.drain(DRAIN_S)
+        finally:
+            await transport.close()
+            await self.storage.close()
+            log.info("server.stopped")
+
+    def stop(self) -> None:
+        """Ask the server to finish what it is doing and end."""
+        self._stop.set()
+
+    @asynccontextmanager
+    async def _engine_on(self, transport: HTTPTransport) -> AsyncIterator[tuple[HTTPDriver, AppSyncer]]:
+        settings, engine = self.settings, self.engine
+        driver = HTTPDriver(
+            transport,
+            self.clock,
+            answered=engine.tell,
+            next_request_id=engine.next_id,
+            signing_key=settings.signing_key,
+            server_kind=settings.kind.value,
+            app_connections=settings.app_connections,
+        )
+        engine.driver = driver
+        syncer = AppSyncer(
+            transport, self.clock, signing_key=settings.signing_key, server_kind=settings.kind.value
+        )
+        await engine.start()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        log.info("server.storage", storage=self.storage.description, unfinished_runs=engine.live.run_count())
+        loops = [
+            asyncio.create_task(engine.run()),
+            asyncio.create_task(Retention(engine, keep_ms=settings.retention_ms).run()),
+        ]
+        if settings.sdk_urls or settings.kind is ServerKind.DEV:
+            poller = AppPoller(
+                engine,
+                syncer,
+                urls=settings.sdk_urls,
+                poll=settings.poll and settings.kind is ServerKind.DEV,
+                interval_s=settings.poll_interval_s,
+            )
+            loops.append(asyncio.create_task(poller.run()))
+        for task in loops:
+            task.add_done_callback(self._loop_ended)
+        try:
+            yield driver, syncer
+        finally:
+            await driver.close()
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    def _loop_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("server.loop_failed", exc_info=task.exception())
+            self.stop()
+
+    async def _serve(self, sockets: list[socket.socket], syncer: AppSyncer) -> None:
+        settings = self.settings
+        context = Context(settings, self.engine, self.storage, syncer, self.clock, __version__)
+        config = uvicorn.Config(
+            Router(context, route_table()),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(DRAIN_S),
+        )
+        http = _QuietServer(config)
+        serving = asyncio.create_task(http.serve(sockets=sockets))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        log.info("server.listening", url=f"http://{_shown_host(settings.host)}:{settings.port}", kind=settings.kind.value)
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        http.should_exit = True
+        await serving
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves signals to the composition root, which stops more than HTTP."""
+
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise AddressInUseError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --port"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _shown_host(host: str) -> str:
+    return "localhost" if host in ("127.0.0.1", "0.0.0.0", "::1", "::") else host

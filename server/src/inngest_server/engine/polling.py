@@ -1,0 +1,57 @@
+"""Keeps apps in step in development: asks the ones that are known to announce themselves again."""
+
+import asyncio
+
+import structlog
+
+from inngest_server.apps.app_error import AppError
+from inngest_server.apps.urls import normalize_app_url
+from inngest_server.engine.engine import Engine, EngineUnavailableError
+from inngest_server.engine.facts import AppFailed
+from inngest_server.execution.syncer import AppSyncer
+
+log = structlog.get_logger("inngest.sync")
+
+
+class AppPoller:
+    """One loop over the apps given on the command line and those that registered."""
+
+    def __init__(self, engine: Engine, syncer: AppSyncer, *, urls: tuple[str, ...], poll: bool, interval_s: float) -> None:
+        self._engine = engine
+        self._syncer = syncer
+        self._urls = tuple(normalize_app_url(url) for url in urls)
+        self._poll = poll
+        self._interval_s = interval_s
+        self._errors: dict[str, str] = {}
+        self._synced: set[str] = set()
+
+    async def run(self) -> None:
+        while True:
+            await self.run_once()
+            await asyncio.sleep(self._interval_s)
+
+    async def run_once(self) -> None:
+        """Ask every app that is due; with polling off only those that failed or never answered."""
+        apps = [app for app in self._engine.functions.apps.values() if app.archived_at_ms is None and app.url]
+        failing = {app.url for app in apps if app.error}
+        known = dict.fromkeys((*self._urls, *(app.url for app in apps)))
+        wanted = [url for url in known if self._poll or url in failing or url not in self._synced]
+        results = await asyncio.gather(*[self._syncer.sync(url) for url in wanted if url.startswith("http")])
+        for url, error in zip(wanted, results, strict=False):
+            await self._note(url, error)
+
+    async def _note(self, url: str, error: AppError | None) -> None:
+        if error is None:
+            self._synced.add(url)
+            if self._errors.pop(url, None) is not None:
+                log.info("sync.app_is_back", url=url)
+            return
+        message = f"{error.code}: {error.message}"
+        if self._errors.get(url) == message:
+            return  # Said before; an app that stays away should not fill the log.
+        self._errors[url] = message
+        log.warning("sync.failed", url=url, code=error.code, detail=error.message)
+        try:
+            await self._engine.ask(AppFailed(url, message))
+        except EngineUnavailableError:
+            return

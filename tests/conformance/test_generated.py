@@ -1,0 +1,301 @@
+"""Whatever is committed, in whatever order, every storage answers as the one in memory does.
+
+The keys are few, so that generated changes meet each other; every row's columns vary.
+"""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from inngest_server.apps.records import AppRow, CronRow, FunctionRow
+from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.runs.records import ItemRow, JournalRow, RunRow, RunStatus, WaitRow
+from inngest_server.storage.memory import MemoryStorage
+from inngest_server.storage.protocol import Batch, EventQuery, RunQuery, Storage
+from inngest_server.storage.records import Key, MessageRow, Row, SubscriberRow
+from inngest_server.storage.sqlite import SQLiteStorage
+from tests.builders import (
+    HOUR_MS,
+    T0_MS,
+    make_app_row,
+    make_cron_row,
+    make_event_row,
+    make_function_row,
+    make_item,
+    make_journal_entry,
+    make_mark,
+    make_message,
+    make_run_row,
+    make_subscriber,
+    make_ulid,
+    make_wait,
+)
+
+SHARD_COUNT = 3
+KEYS = 5
+
+shards = st.integers(0, SHARD_COUNT - 1)
+indexes = st.integers(0, KEYS - 1)
+moments = st.integers(T0_MS - HOUR_MS, T0_MS + (KEYS + 1) * HOUR_MS)
+payloads = st.binary(max_size=8) | st.just(b"x" * 3_000)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+
+RUN_IDS = [make_ulid(n) for n in range(KEYS)]
+EVENT_IDS = [make_ulid(at_ms=T0_MS + n * HOUR_MS) for n in range(KEYS)]
+NAMES = ["shop/order", "shop", "inngest/function.finished", "inngestion", ""]
+
+
+@st.composite
+def run_rows(draw: st.DrawFn) -> RunRow:
+    index = draw(indexes)
+    return make_run_row(
+        RUN_IDS[index],
+        shard=draw(shards),
+        function_id=f"f{index % 2}",
+        event_id=EVENT_IDS[index // 2],
+        created_at_ms=draw(moments),
+        ended_at_ms=draw(st.none() | moments),
+        status=draw(st.sampled_from([status.value for status in RunStatus])),
+        output=draw(st.none() | payloads),
+        parent=draw(st.none() | texts),
+    )
+
+
+@st.composite
+def event_rows(draw: st.DrawFn) -> EventRow:
+    index = draw(indexes)
+    return make_event_row(
+        EVENT_IDS[index],
+        shard=draw(shards),
+        name=NAMES[index],
+        received_at_ms=T0_MS + index * HOUR_MS,
+        event_id=draw(texts),
+        body=draw(st.none() | payloads),
+        run_id=draw(st.none() | st.sampled_from(RUN_IDS)),
+    )
+
+
+rows = st.one_of(
+    run_rows(),
+    event_rows(),
+    st.builds(
+        lambda index, shard, run, attempt: make_item(f"i{index}", RUN_IDS[run], shard=shard, attempt=attempt),
+        indexes,
+        shards,
+        indexes,
+        st.integers(0, 3),
+    ),
+    st.builds(
+        lambda index, shard, captured, name: make_wait(
+            "w", RUN_IDS[index], shard=shard, captured=captured, name=name
+        ),
+        indexes,
+        shards,
+        payloads,
+        texts,
+    ),
+    st.builds(
+        lambda index, shard, expires: make_mark(f"m{index}", shard=shard, expires_at_ms=expires),
+        indexes,
+        shards,
+        moments,
+    ),
+    st.builds(
+        lambda index, shard, error: make_app_row(f"a{index}", shard=shard, error=error),
+        indexes,
+        shards,
+        texts,
+    ),
+    st.builds(
+        lambda index, shard, config: make_function_row(f"f{index}", shard=shard, config=config),
+        indexes,
+        shards,
+        payloads,
+    ),
+    st.builds(lambda index, shard: make_cron_row(f"c{index}", shard=shard), indexes, shards),
+    st.builds(make_subscriber, st.sampled_from(NAMES), shards),
+)
+messages = st.builds(
+    lambda number, shard, sender, body: make_message(number, shard=shard, sender=sender, body=body),
+    indexes,
+    shards,
+    shards,
+    payloads,
+)
+KEYS_OF: dict[type[Row], list[Key]] = {
+    RunRow: [*RUN_IDS],
+    EventRow: [*EVENT_IDS],
+    ItemRow: [f"i{n}" for n in range(KEYS)],
+    WaitRow: [f"{run_id}.w" for run_id in RUN_IDS],
+    MarkRow: [f"m{n}" for n in range(KEYS)],
+    AppRow: [f"a{n}" for n in range(KEYS)],
+    FunctionRow: [f"f{n}" for n in range(KEYS)],
+    CronRow: [f"c{n}" for n in range(KEYS)],
+    SubscriberRow: [(name, shard) for name in NAMES for shard in range(SHARD_COUNT)],
+    MessageRow: [
+        (to, sender, n) for to in range(SHARD_COUNT) for sender in range(SHARD_COUNT) for n in range(KEYS)
+    ],
+}
+removals = st.sampled_from([*KEYS_OF]).flatmap(
+    lambda kind: st.tuples(st.just(kind), st.sampled_from(KEYS_OF[kind]), shards)
+)
+event_queries = st.builds(
+    EventQuery,
+    limit=st.integers(0, 4),
+    older_than=st.none() | st.sampled_from(EVENT_IDS),
+    name=st.none() | st.sampled_from(NAMES),
+    received_after_ms=st.none() | moments,
+    received_before_ms=st.none() | moments,
+    include_internal=st.booleans(),
+)
+run_queries = st.builds(
+    RunQuery,
+    limit=st.integers(0, 4),
+    older_than=st.none() | st.sampled_from(RUN_IDS),
+    function_id=st.none() | st.sampled_from(["f0", "f1", "none"]),
+    statuses=st.sets(st.sampled_from([status.value for status in RunStatus]), max_size=2).map(
+        lambda found: tuple(sorted(found))
+    ),
+    created_after_ms=st.none() | moments,
+    created_before_ms=st.none() | moments,
+)
+
+
+async def everything(storage: Storage, loaded: set[int]) -> dict[str, Any]:
+    """All that a storage tells, in a form that does not depend on the order where none is promised."""
+    live: list[Row] = []
+    async for page in storage.load(loaded):
+        live += [*page.runs, *page.items, *page.waits, *page.crons]
+    catalogue = await storage.catalogue()
+    found: dict[str, Any] = {
+        "live": sorted(map(repr, live)),
+        "catalogue": (sorted(catalogue.apps), sorted(catalogue.functions)),
+        "journals": await storage.journals(RUN_IDS),
+        "subscribers": await storage.subscribers(NAMES),
+        "counts": await storage.counts(),
+        "time": await storage.domain_time_ms(),
+        "of events": [await storage.runs_of_event(event_id) for event_id in EVENT_IDS],
+        "of runs": [await storage.items_of_run(run_id) for run_id in RUN_IDS],
+        "messages": [await storage.messages(shard, 100) for shard in range(SHARD_COUNT)],
+    }
+    for kind, keys in KEYS_OF.items():
+        found[kind.__name__] = sorted(map(repr, await storage.get(kind, keys)))
+    return found
+
+
+class Comparison(RuleBasedStateMachine):
+    """Does the same to the model and to SQLite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self.model = MemoryStorage(shard_count=SHARD_COUNT)
+        self.other = SQLiteStorage(Path(self.folder.name) / "data", shard_count=SHARD_COUNT, relaxed=True)
+        self.runner.run(self.other.open())
+        self.epochs: dict[int, int] = {}
+        self.old: list[Batch] = []
+
+    def same(self, ask: Any) -> Any:
+        """The answer of both, which must be one."""
+        expected, answer = self.runner.run(ask(self.model)), self.runner.run(ask(self.other))
+        assert answer == expected
+        return answer
+
+    @initialize()
+    def acquire_all(self) -> None:
+        self.epochs = self.same(lambda storage: storage.acquire(range(SHARD_COUNT), "ann", 0))
+
+    @rule(taken=st.sets(shards))
+    def acquire(self, taken: set[int]) -> None:
+        self.epochs |= self.same(lambda storage: storage.acquire(sorted(taken), "ann", 0))
+
+    @rule(shard=shards)
+    def lose(self, shard: int) -> None:
+        """Somebody else takes the shard: what is committed from now on is stale."""
+        self.same(lambda storage: storage.acquire([shard], "bob", 0))
+
+    @rule(given=st.sets(shards))
+    def release(self, given: set[int]) -> None:
+        self.same(lambda storage: storage.release({shard: self.epochs[shard] for shard in given}))
+
+    @rule(
+        changes=st.lists(rows | removals | messages, max_size=12),
+        entries=st.lists(st.tuples(indexes, st.booleans(), payloads), max_size=8),
+        now_ms=moments,
+    )
+    def commit(self, changes: list[Any], entries: list[tuple[int, bool, bytes]], now_ms: int) -> None:
+        batch = Batch()
+        batch.epochs = dict(self.epochs)
+        batch.now_ms = now_ms
+        for change in changes:
+            if isinstance(change, MessageRow):
+                batch.messages.append(change)
+            elif len(change) == 3 and isinstance(change[0], type):
+                batch.remove(*change)
+            else:
+                batch.put(change)
+        batch.journal += self.entries(entries)
+        self.old.append(batch)
+        self.same(lambda storage: storage.commit(batch))
+
+    def entries(self, wanted: list[tuple[int, bool, bytes]]) -> list[JournalRow]:
+        """Journal entries without gaps; some are written for a second time."""
+        journals = self.runner.run(self.model.journals(RUN_IDS))
+        ends = {run_id: len(journals.get(run_id, ())) for run_id in RUN_IDS}
+        found: list[JournalRow] = []
+        for index, again, payload in wanted:
+            run_id = RUN_IDS[index]
+            ends[run_id] += not again or ends[run_id] == 0
+            entry = make_journal_entry(run_id, ends[run_id], shard=index % SHARD_COUNT, payload=payload)
+            found.append(entry)
+        return found
+
+    @rule(data=st.data())
+    def commit_again(self, data: st.DataObject) -> None:
+        """An old batch once more, as a caller does who never heard the answer."""
+        if self.old:
+            batch = data.draw(st.sampled_from(self.old[-2:]))
+            if not batch.journal:  # Later entries may be gone: a gap no caller would make.
+                self.same(lambda storage: storage.commit(batch))
+
+    @rule(query=event_queries)
+    def list_events(self, query: EventQuery) -> None:
+        self.same(lambda storage: storage.list_events(query))
+
+    @rule(query=run_queries)
+    def list_runs(self, query: RunQuery) -> None:
+        self.same(lambda storage: storage.list_runs(query))
+
+    @rule(before_ms=moments, limit=st.integers(0, 3))
+    def prune(self, before_ms: int, limit: int) -> None:
+        self.same(lambda storage: storage.prune(before_ms, limit))
+
+    @rule()
+    def reopen(self) -> None:
+        self.runner.run(self.other.close())
+        self.runner.run(self.other.open())
+
+    @rule(loaded=st.sets(shards))
+    def read(self, loaded: set[int]) -> None:
+        self.same(lambda storage: everything(storage, loaded))
+
+    def teardown(self) -> None:
+        self.read(set(range(SHARD_COUNT)))
+        self.runner.run(self.other.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+
+Comparison.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestComparison = Comparison.TestCase

@@ -1,0 +1,91 @@
+"""An asyncio event loop whose time is a number and whose scheduling is drawn from a seed.
+
+Nothing here waits: when no callback is ready, time jumps to the next timer. Among ready callbacks the next one is
+drawn at random, so that tasks interleave as differently as they ever might. There are no sockets, threads or
+subprocesses: whoever asks for one gets `NotImplementedError`.
+"""
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+from typing import Any
+
+
+class DeadlockError(AssertionError):
+    """Nothing is ready and no timer is set: whoever waits would wait for ever."""
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """Deterministic: the same seed and the same program give the same order of callbacks."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._now_s = 0.0
+        self._order = random.Random(f"loop {seed}")
+        self.steps = 0
+        """Callbacks run so far."""
+        self.interrupt_at: int | None = None
+        """Number of the step before which `interrupt` is called, between any two awaits of anybody."""
+        self.interrupt: Callable[[], None] | None = None
+        self.errors: list[str] = []
+        self.set_exception_handler(self._note_error)
+
+    def time(self) -> float:
+        return self._now_s
+
+    def _note_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    # What BaseEventLoop leaves to the loops that have a selector.
+
+    def _run_once(self) -> None:
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        timers: Any = self._scheduled  # type: ignore[attr-defined]
+        while timers and timers[0]._cancelled:
+            heapq.heappop(timers)._scheduled = False
+        if not ready:
+            if self._stopping:  # type: ignore[attr-defined]
+                return
+            if not timers:
+                raise DeadlockError("nothing is ready and no timer is set")
+            self._now_s = max(self._now_s, timers[0]._when)
+        while timers and timers[0]._when <= self._now_s:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False
+            if not timer._cancelled:
+                ready.append(timer)
+        if not ready:
+            return
+        if len(ready) > 1:
+            ready.rotate(-self._order.randrange(len(ready)))
+        handle = ready.popleft()
+        self.steps += 1
+        if self.interrupt_at is not None and self.steps >= self.interrupt_at and self.interrupt is not None:
+            self.interrupt_at = None
+            self.interrupt()
+        if not handle._cancelled:
+            handle._run()
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are skipped when their turn comes."""
+
+    def _process_events(self, event_list: object) -> None:
+        raise NotImplementedError
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps in a selector that would have to be woken."""
+
+
+def run_simulated(loop: SimulatedLoop, main: Any) -> Any:
+    """Run a coroutine to its end in the loop, end what it left behind, and close the loop."""
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
