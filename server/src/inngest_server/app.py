@@ -5,7 +5,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import structlog
@@ -30,7 +30,7 @@ from inngest_server.storage.sqlite import SQLiteStorage
 log = structlog.get_logger("inngest.server")
 
 DRAIN_S = 10.0
-"""How long calls under way may finish after a stop was asked for; the rest is sent again at the next start."""
+"""How long calls under way may finish after a stop was asked for; the next start sends the rest again."""
 SWITCH_INTERVAL_S = 0.0005
 """Ten times shorter than Python's: the writer thread asks for the interpreter back after each statement."""
 
@@ -92,7 +92,7 @@ class Server:
         self._stop.set()
 
     @asynccontextmanager
-    async def _engine_on(self, transport: HTTPTransport) -> AsyncIterator[tuple[HTTPDriver, AppSyncer]]:
+    async def _engine_on(self, transport: HTTPTransport) -> AsyncGenerator[tuple[HTTPDriver, AppSyncer]]:
         settings, engine = self.settings, self.engine
         driver = HTTPDriver(
             transport,
@@ -161,7 +161,8 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
-        log.info("server.listening", url=f"http://{_shown_host(settings.host)}:{settings.port}", kind=settings.kind.value)
+        url = f"http://{_shown_host(settings.host)}:{settings.port}"
+        log.info("server.listening", url=url, kind=settings.kind.value)
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

@@ -112,7 +112,7 @@ booleans = st.deferred(
 )
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(text=st.one_of(numbers, doubles, texts, lists, booleans))
 def test_where_cel_has_an_answer_ours_is_the_same(text: str) -> None:
     expected = standard(text)
@@ -148,7 +148,7 @@ def test_where_cel_has_an_answer_ours_is_the_same(text: str) -> None:
         "timestamp('2024-02-29T13:14:15.678Z').getHours('+05:30')",
         "timestamp('2024-02-29T13:14:15Z') + duration('10h') == timestamp('2024-02-29T23:14:15Z')",
         "timestamp('2024-02-29T13:14:15Z') - timestamp('2024-02-28T13:14:15Z') == duration('24h')",
-        "{'a': 1, 'b': 2}.map(k, k)",
+        "{'a': 1}.map(k, k)",
         "[1, 2, 3].map(x, x > 1, x * 2)",
         "[[1, 2], [3]].exists(l, l.exists(x, x == 3))",
         "event.data.words.filter(w, w.size() > 1)",

@@ -110,9 +110,8 @@ def test_a_deadline_is_nothing_else(text: str) -> None:
         ("-1h", NOW),
         ("1h30m10s500ms", NOW + HOUR + 30 * MINUTE + 10_500),  # As long as a date, and none.
         ("2024-05-01T09:00:10Z", NOW + 10 * SECOND),
-        ("2024-05-01T09:00:10.499Z", NOW + 10 * SECOND),
-        ("2024-05-01T09:00:10.500Z", NOW + 11 * SECOND),
-        ("2024-05-01T09:00:00.400Z", NOW),
+        ("2024-05-01T09:00:10.499Z", NOW + 10_499),
+        ("2024-05-01T09:00:00.400Z", NOW + 400),
         ("2024-05-01T08:59:59Z", NOW),
         ("2024-05-02", NOW + 15 * HOUR),
         ("2020-01-01", NOW),
@@ -124,11 +123,9 @@ def test_a_sleep_ends(text: str, at_ms: int) -> None:
 
 
 @given(st.integers(min_value=0, max_value=999))
-def test_a_sleep_until_a_date_lasts_whole_seconds(fraction_ms: int) -> None:
+def test_a_sleep_until_a_date_never_ends_before_it(fraction_ms: int) -> None:
     now = NOW - 10 * SECOND + fraction_ms
-    slept_ms = parse_sleep_until_ms("2024-05-01T09:00:00Z", now) - now
-    assert slept_ms % SECOND == 0
-    assert abs(now + slept_ms - NOW) <= 500
+    assert parse_sleep_until_ms("2024-05-01T09:00:00Z", now) == NOW
 
 
 @pytest.mark.parametrize("text", ["later", "10", "1 hour from now", "2024-02-30T00:00:00Z"])

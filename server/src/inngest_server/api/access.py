@@ -51,7 +51,7 @@ def check_access(settings: Settings, access: Access, scope: Scope) -> None:
 def is_event_key(settings: Settings, key: str) -> bool:
     """Whether the key is one of the server's, compared in constant time."""
     given = key.encode()
-    return any([hmac.compare_digest(given, known.encode()) for known in settings.event_keys])
+    return sum(hmac.compare_digest(given, known.encode()) for known in settings.event_keys) > 0
 
 
 def _check_browser(settings: Settings, access: Access, scope: Scope) -> None:
@@ -62,7 +62,9 @@ def _check_browser(settings: Settings, access: Access, scope: Scope) -> None:
     host = _host_of("//" + header_of(scope, b"host"))
     if settings.is_open and not _is_known_host(settings, host):
         raise RequestRejectedError(
-            403, f"host {host!r} is not served to browsers; allow it with --allowed-host {host}", code="host_denied"
+            403,
+            f"host {host!r} is not served to browsers; allow it with --allowed-host {host}",
+            code="host_denied",
         )
     if access in (Access.EVENT_KEY, Access.OPEN) or not origin:
         return

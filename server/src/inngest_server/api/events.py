@@ -34,7 +34,8 @@ async def send_events(request: Request) -> Reply:
     events = _identify(engine, drafts, parse_seed_header(request.header("x-inngest-event-id-seed")))
     if events:
         facts = [
-            EventsSent(events[start : start + EVENTS_PER_FACT]) for start in range(0, len(events), EVENTS_PER_FACT)
+            EventsSent(events[start : start + EVENTS_PER_FACT])
+            for start in range(0, len(events), EVENTS_PER_FACT)
         ]
         if len(facts) == 1:
             await engine.ask_events(facts[0])
@@ -63,8 +64,9 @@ async def invoke_function(request: Request) -> Reply:
     slug = request.params["slug"]
     raw = await request.body()
     try:
-        fields = json.parse(raw) if raw.strip() else {}
-        draft = read_event(fields, size=len(raw), size_max=request.context.settings.event_bytes_max, name=INVOKED)
+        fields: object = json.parse(raw) if raw.strip() else {}
+        size_max = request.context.settings.event_bytes_max
+        draft = read_event(fields, size=len(raw), size_max=size_max, name=INVOKED)
     except (InvalidEventsError, json.InvalidJSONError) as error:
         raise RequestRejectedError(400, str(error), code=error.code) from error
     draft.data["_inngest"] = {"fn_id": slug}

@@ -20,7 +20,9 @@ BODY_TIMEOUT_S = 60.0
 class RequestRejectedError(Exception):
     """A request that cannot be served; `status`, `code` and the message are its answer."""
 
-    def __init__(self, status: int, message: str, *, code: str = "", data: Any = None, retry_after_s: int = 0) -> None:
+    def __init__(
+        self, status: int, message: str, *, code: str = "", data: Any = None, retry_after_s: int = 0
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code

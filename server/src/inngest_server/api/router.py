@@ -144,15 +144,21 @@ class Router:
         except RequestRejectedError as error:
             await self._reject(send, scope, access, error)
         except EngineUnavailableError as error:
-            rejected = RequestRejectedError(503, str(error), code=error.code, retry_after_s=error.retry_after_s)
+            rejected = RequestRejectedError(
+                503, str(error), code=error.code, retry_after_s=error.retry_after_s
+            )
             await self._reject(send, scope, access, rejected)
         except StorageError as error:
             log.error("api.storage_failed", path=scope["path"], code=error.code, detail=str(error))
-            rejected = RequestRejectedError(503, "the storage cannot be read now", code=error.code, retry_after_s=1)
+            rejected = RequestRejectedError(
+                503, "the storage cannot be read now", code=error.code, retry_after_s=1
+            )
             await self._reject(send, scope, access, rejected)
         except Exception as error:
             log.error("api.request_failed", method=scope["method"], path=scope["path"], exc_info=error)
-            await self._reject(send, scope, access, RequestRejectedError(500, "internal error", code="internal"))
+            await self._reject(
+                send, scope, access, RequestRejectedError(500, "internal error", code="internal")
+            )
 
     def _find(self, raw_path: bytes) -> tuple[dict[str, Route], dict[str, str]]:
         path = raw_path.split(b"?", 1)[0].decode("latin-1")
@@ -183,7 +189,9 @@ class Router:
             check_access(self._context.settings, Access.BEARER, scope)
             raise RequestRejectedError(404, f"there is nothing at {scope['path']}", code="not_found")
         allowed = ", ".join(sorted(methods))
-        raise RequestRejectedError(405, f"{scope['method']} is not allowed here; use {allowed}", code="method_not_allowed")
+        raise RequestRejectedError(
+            405, f"{scope['method']} is not allowed here; use {allowed}", code="method_not_allowed"
+        )
 
     async def _reject(self, send: Send, scope: Scope, access: Access, error: RequestRejectedError) -> None:
         headers = [JSON_TYPE, *error.headers(), *self._always, *cors_headers(access, scope)]

@@ -19,13 +19,20 @@ Host = Annotated[str, typer.Option(envvar="INNGEST_HOST", help="Address to liste
 Port = Annotated[int, typer.Option("--port", "-p", envvar="INNGEST_PORT", help="Port to listen on.")]
 SdkUrl = Annotated[
     list[str] | None,
-    typer.Option("--sdk-url", "-u", envvar="INNGEST_SDK_URL", help="URL at which an app serves its functions; repeatable."),
+    typer.Option(
+        "--sdk-url",
+        "-u",
+        envvar="INNGEST_SDK_URL",
+        help="URL at which an app serves its functions; repeatable.",
+    ),
 ]
 SqliteDir = Annotated[
-    Path, typer.Option("--sqlite-dir", envvar="INNGEST_SQLITE_DIR", help="Directory of the database `main.db`.")
+    Path,
+    typer.Option("--sqlite-dir", envvar="INNGEST_SQLITE_DIR", help="Directory of the database `main.db`."),
 ]
 InMemory = Annotated[
-    bool, typer.Option("--in-memory", envvar="INNGEST_IN_MEMORY", help="Keep nothing: start empty, end empty.")
+    bool,
+    typer.Option("--in-memory", envvar="INNGEST_IN_MEMORY", help="Keep nothing: start empty, end empty."),
 ]
 Relaxed = Annotated[
     bool,
@@ -39,21 +46,38 @@ Relaxed = Annotated[
 RetryInterval = Annotated[
     int,
     typer.Option(
-        "--retry-interval", min=0, envvar="INNGEST_RETRY_INTERVAL", help="Constant seconds between tries; 0 backs off as documented."
+        "--retry-interval",
+        min=0,
+        envvar="INNGEST_RETRY_INTERVAL",
+        help="Constant seconds between tries; 0 backs off as documented.",
     ),
 ]
 Retention = Annotated[
-    str, typer.Option(envvar="INNGEST_RETENTION", help="How long ended runs and events are kept, as `7d`; `0` for ever.")
+    str,
+    typer.Option(
+        envvar="INNGEST_RETENTION", help="How long ended runs and events are kept, as `7d`; `0` for ever."
+    ),
 ]
 CatchUp = Annotated[
     str,
-    typer.Option("--cron-catch-up", envvar="INNGEST_CRON_CATCH_UP", help="Slots missed while no server ran: `skip`, `one` or `all`."),
+    typer.Option(
+        "--cron-catch-up",
+        envvar="INNGEST_CRON_CATCH_UP",
+        help="Slots missed while no server ran: `skip`, `one` or `all`.",
+    ),
 ]
 AppConnections = Annotated[
-    int, typer.Option("--app-connections", min=1, envvar="INNGEST_APP_CONNECTIONS", help="Calls to one app at a time.")
+    int,
+    typer.Option(
+        "--app-connections", min=1, envvar="INNGEST_APP_CONNECTIONS", help="Calls to one app at a time."
+    ),
 ]
-LogLevel = Annotated[str, typer.Option("--log-level", "-l", envvar="INNGEST_LOG_LEVEL", help="debug, info, warning or error.")]
-LogJson = Annotated[bool, typer.Option("--json", envvar="INNGEST_JSON", help="Log as JSON even on a terminal.")]
+LogLevel = Annotated[
+    str, typer.Option("--log-level", "-l", envvar="INNGEST_LOG_LEVEL", help="debug, info, warning or error.")
+]
+LogJson = Annotated[
+    bool, typer.Option("--json", envvar="INNGEST_JSON", help="Log as JSON even on a terminal.")
+]
 
 
 @app.command()
@@ -61,12 +85,21 @@ def dev(
     host: Host = "127.0.0.1",
     port: Port = 8288,
     sdk_url: SdkUrl = None,
-    no_poll: Annotated[bool, typer.Option("--no-poll", envvar="INNGEST_NO_POLL", help="Do not ask apps again every few seconds.")] = False,
+    no_poll: Annotated[
+        bool,
+        typer.Option("--no-poll", envvar="INNGEST_NO_POLL", help="Do not ask apps again every few seconds."),
+    ] = False,
     poll_interval: Annotated[
-        int, typer.Option("--poll-interval", min=1, envvar="INNGEST_POLL_INTERVAL", help="Seconds between asking.")
+        int,
+        typer.Option(
+            "--poll-interval", min=1, envvar="INNGEST_POLL_INTERVAL", help="Seconds between asking."
+        ),
     ] = 5,
     allowed_host: Annotated[
-        list[str] | None, typer.Option("--allowed-host", envvar="INNGEST_ALLOWED_HOST", help="Further host name that browsers may use.")
+        list[str] | None,
+        typer.Option(
+            "--allowed-host", envvar="INNGEST_ALLOWED_HOST", help="Further host name that browsers may use."
+        ),
     ] = None,
     sqlite_dir: SqliteDir = Path(".inngest"),
     in_memory: InMemory = False,
@@ -108,13 +141,24 @@ def start(
     host: Host = "0.0.0.0",
     port: Port = 8288,
     signing_key: Annotated[
-        str | None, typer.Option("--signing-key", envvar="INNGEST_SIGNING_KEY", help="Secret shared with the apps: hex of even length.")
+        str | None,
+        typer.Option(
+            "--signing-key",
+            envvar="INNGEST_SIGNING_KEY",
+            help="Secret shared with the apps: hex of even length.",
+        ),
     ] = None,
     event_key: Annotated[
-        list[str] | None, typer.Option("--event-key", envvar="INNGEST_EVENT_KEY", help="Key with which events may be sent; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--event-key", envvar="INNGEST_EVENT_KEY", help="Key with which events may be sent; repeatable."
+        ),
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", envvar="INNGEST_INSECURE", help="Start without keys: everybody may do everything.")
+        bool,
+        typer.Option(
+            "--insecure", envvar="INNGEST_INSECURE", help="Start without keys: everybody may do everything."
+        ),
     ] = False,
     sdk_url: SdkUrl = None,
     sqlite_dir: SqliteDir = Path(".inngest"),

@@ -79,6 +79,9 @@ REOPEN_DELAYS_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Pauses between attempts to get a failed storage back; stays at the last."""
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class EngineUnavailableError(Exception):
     """The engine cannot promise anything now: storage failed, or too much is undecided. Try again."""
 
@@ -93,7 +96,7 @@ class EngineUnavailableError(Exception):
 class EngineOptions:
     """Bounds and policies of an engine."""
 
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS
     retry_interval_ms: int | None = None
     cron_catch_up: str = "skip"
     """`skip`, `one` or `all` slots that were missed while no server ran."""
@@ -208,7 +211,8 @@ class Engine:
             self._undecided_events >= options.undecided_events_max
             or self._undecided_bytes >= options.undecided_bytes_max
         ):
-            raise EngineUnavailableError(f"{self._undecided_events} events wait to be decided; send again later")
+            waiting = self._undecided_events
+            raise EngineUnavailableError(f"{waiting} events wait to be decided; send again later")
 
     def ask_events(self, fact: EventsSent) -> "asyncio.Future[Any]":
         """As `ask`, for events: what storage knows of their ids is read first. See `check_admission`.

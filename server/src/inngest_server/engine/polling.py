@@ -16,7 +16,9 @@ log = structlog.get_logger("inngest.sync")
 class AppPoller:
     """One loop over the apps given on the command line and those that registered."""
 
-    def __init__(self, engine: Engine, syncer: AppSyncer, *, urls: tuple[str, ...], poll: bool, interval_s: float) -> None:
+    def __init__(
+        self, engine: Engine, syncer: AppSyncer, *, urls: tuple[str, ...], poll: bool, interval_s: float
+    ) -> None:
         self._engine = engine
         self._syncer = syncer
         self._urls = tuple(normalize_app_url(url) for url in urls)

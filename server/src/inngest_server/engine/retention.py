@@ -25,9 +25,8 @@ class Retention:
 
     async def run(self) -> None:
         while True:
-            while await self.run_once() > 0:
-                await asyncio.sleep(PAUSE_S)
-            await asyncio.sleep(INTERVAL_S)
+            pruned = await self.run_once()
+            await asyncio.sleep(PAUSE_S if pruned else INTERVAL_S)
 
     async def run_once(self) -> int:
         """Prune one slice; how many rows went."""

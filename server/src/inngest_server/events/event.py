@@ -3,8 +3,12 @@
 from typing import Any, NamedTuple, cast
 
 from inngest_server.wire import json
-from inngest_server.wire.limits import EVENT_BYTES_MAX, EVENT_ID_CHARS_MAX, EVENT_NAME_CHARS_MAX
-from inngest_server.wire.limits import EVENTS_PER_POST_MAX
+from inngest_server.wire.limits import (
+    EVENT_BYTES_MAX,
+    EVENT_ID_CHARS_MAX,
+    EVENT_NAME_CHARS_MAX,
+    EVENTS_PER_POST_MAX,
+)
 
 TS_MIN_MS = 315_532_800_000
 """1980-01-01."""
@@ -15,7 +19,10 @@ SESSIONS_MAX = 5
 
 
 class InvalidEventsError(Exception):
-    """A request to send events cannot be accepted; nothing of it was stored. The message names every bad event."""
+    """A request to send events cannot be accepted; nothing of it was stored.
+
+    The message names every bad event.
+    """
 
     code = "invalid_event"
 
@@ -52,11 +59,13 @@ def read_events(body: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> list[
         InvalidEventsError: no JSON, too many events, or any event is invalid; every bad index is named.
     """
     try:
-        parsed = json.parse(body) if body.strip() else []
+        parsed: object = json.parse(body) if body.strip() else []
     except json.InvalidJSONError as error:
-        raise InvalidEventsError(f"Request body must contain an event object or an array of event objects: {error}") from error
+        raise InvalidEventsError(
+            f"Request body must contain an event object or an array of event objects: {error}"
+        ) from error
     if isinstance(parsed, dict):
-        return [_read_single(cast("dict[str, Any]", parsed), len(body), event_bytes_max)]
+        return [read_event(cast("object", parsed), size=len(body), size_max=event_bytes_max)]
     if not isinstance(parsed, list):
         raise InvalidEventsError("Request body must contain an event object or an array of event objects")
     raw = cast("list[Any]", parsed)
@@ -68,7 +77,9 @@ def read_events(body: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> list[
     problems: list[str] = []
     for index, one in enumerate(raw):
         try:
-            drafts.append(read_event(one, size=0 if small else len(json.dumps(one)), size_max=event_bytes_max))
+            drafts.append(
+                read_event(one, size=0 if small else len(json.dumps(one)), size_max=event_bytes_max)
+            )
         except InvalidEventsError as error:
             problems.append(f"event {index}: {error}")
     if problems:
@@ -76,11 +87,9 @@ def read_events(body: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> list[
     return drafts
 
 
-def _read_single(event: dict[str, Any], size: int, size_max: int) -> Draft:
-    return read_event(event, size=size, size_max=size_max)
-
-
-def read_event(event: object, *, size: int = 0, size_max: int = EVENT_BYTES_MAX, name: str | None = None) -> Draft:
+def read_event(
+    event: object, *, size: int = 0, size_max: int = EVENT_BYTES_MAX, name: str | None = None
+) -> Draft:
     """One event; `name` replaces the one given and may be internal.
 
     Raises:
@@ -118,7 +127,13 @@ def make_event(draft: Draft, *, internal_id: str, received_at_ms: int, repeatabl
     if draft.v is not None:
         body["v"] = draft.v
     return Event(
-        internal_id, event_id, draft.name, ts_ms, received_at_ms, json.dumps(body), repeatable or bool(draft.event_id)
+        internal_id,
+        event_id,
+        draft.name,
+        ts_ms,
+        received_at_ms,
+        json.dumps(body),
+        repeatable or bool(draft.event_id),
     )
 
 
@@ -128,7 +143,9 @@ def _check_name(name: object) -> str:
     if name[: len(RESERVED_PREFIX)].lower() == RESERVED_PREFIX:
         raise InvalidEventsError(f"event name is reserved for internal use: {name[:EVENT_NAME_CHARS_MAX]}")
     if len(name) > EVENT_NAME_CHARS_MAX:
-        raise InvalidEventsError(f"event name has {len(name)} characters; at most {EVENT_NAME_CHARS_MAX} are allowed")
+        raise InvalidEventsError(
+            f"event name has {len(name)} characters; at most {EVENT_NAME_CHARS_MAX} are allowed"
+        )
     return name
 
 
@@ -138,7 +155,9 @@ def _check_id(event_id: object) -> str:
     if not isinstance(event_id, str):
         raise InvalidEventsError(f"event id must be a text, got {_kind(event_id)}")
     if len(event_id) > EVENT_ID_CHARS_MAX:
-        raise InvalidEventsError(f"event id has {len(event_id)} characters; at most {EVENT_ID_CHARS_MAX} are allowed")
+        raise InvalidEventsError(
+            f"event id has {len(event_id)} characters; at most {EVENT_ID_CHARS_MAX} are allowed"
+        )
     return event_id
 
 
@@ -201,5 +220,17 @@ def _session_id(key: str, value: object) -> str:
 
 
 def _kind(value: object) -> str:
-    names = {type(None): "nothing", bool: "a boolean", str: "a text", int: "a number", float: "a number"}
-    return names.get(type(value), "an array" if isinstance(value, list) else "an object")
+    """What a JSON value is, for people."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a text"
+        case int() | float():
+            return "a number"
+        case list():
+            return "an array"
+        case _:
+            return "an object"

@@ -1,4 +1,7 @@
-"""Which functions an event starts: exact names, wildcards, and trigger expressions. Source: protocol 2.7, 5.1."""
+"""Which functions an event starts: exact names, wildcards, and trigger expressions.
+
+Source: protocol 2.7 and 5.1.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar

@@ -36,9 +36,7 @@ def run_ended_body(
     if output is not None:
         parts.append(b',"result":%b' % output)
     parts.append(b',"run_id":%b}' % json.dumps(run_id))
-    parts.append(
-        b',"id":%b,"name":%b,"ts":%d,"user":{}}' % (json.dumps(event_id), json.dumps(name), ts_ms)
-    )
+    parts.append(b',"id":%b,"name":%b,"ts":%d,"user":{}}' % (json.dumps(event_id), json.dumps(name), ts_ms))
     return b"".join(parts)
 
 
@@ -55,6 +53,8 @@ def timer_body(*, event_id: str, cron: str, scheduled_at: str, fire_at: str, ts_
     )
 
 
-def system_event(*, internal_id: str, event_id: str, name: str, ts_ms: int, now_ms: int, body: bytes) -> Event:
+def system_event(
+    *, internal_id: str, event_id: str, name: str, ts_ms: int, now_ms: int, body: bytes
+) -> Event:
     """An event that the server itself sends; its ids follow from its cause, so it comes once."""
     return Event(internal_id, event_id, name, ts_ms, now_ms, body, repeatable=False)

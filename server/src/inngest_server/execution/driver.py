@@ -87,6 +87,7 @@ class HTTPDriver:
         self._app_connections = app_connections
         self._queues: dict[str, _AppQueue] = {}
         self._under_way: dict[str, int] = {}
+        self._drained: asyncio.Future[None] | None = None
         self._workers: set[asyncio.Task[None]] = set()
 
     @property
@@ -123,9 +124,9 @@ class HTTPDriver:
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until nothing is under way, but not longer; True if all answers came."""
-        deadline = self._clock.monotonic_s() + timeout_s
-        while self._under_way and self._clock.monotonic_s() < deadline:
-            await asyncio.sleep(0.02)
+        if self._under_way:
+            self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._drained], timeout=timeout_s)
         return not self._under_way
 
     async def _work(self, queue: _AppQueue) -> None:
@@ -160,6 +161,8 @@ class HTTPDriver:
     def _done(self, item: ItemRow) -> None:
         if self._under_way.get(item.item_id) == item.generation:
             del self._under_way[item.item_id]
+            if self._drained is not None and not self._under_way and not self._drained.done():
+                self._drained.set_result(None)
 
     async def _call(self, call: Call) -> Answer:
         item, run = call.item, call.run

@@ -13,7 +13,9 @@ SYNC_TIMEOUT_S = 10.0
 class AppSyncer:
     """Sends the PUT that makes an app register itself."""
 
-    def __init__(self, transport: Transport, clock: Clock, *, signing_key: str | None, server_kind: str) -> None:
+    def __init__(
+        self, transport: Transport, clock: Clock, *, signing_key: str | None, server_kind: str
+    ) -> None:
         self._transport = transport
         self._clock = clock
         self._signing_key = signing_key
@@ -32,5 +34,7 @@ class AppSyncer:
         except TransportError as error:
             return app_error_from_transport(error.kind, url, error.detail)
         except ResponseTooLargeError:
-            return AppError("not_sdk", f"what listens at {url} answered with more than {RESPONSE_BYTES_MAX} bytes")
+            return AppError(
+                "not_sdk", f"what listens at {url} answered with more than {RESPONSE_BYTES_MAX} bytes"
+            )
         return app_error_from_response(response.status, response.headers, response.body, url)

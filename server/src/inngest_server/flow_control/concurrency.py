@@ -1,8 +1,9 @@
 """Slots of limits: who holds them, who waits, and who is next.
 
-A *bucket* counts the slots of one limit (and key value). An item needs a slot in every bucket of its set, all
-or none. Items that cannot have theirs are parked in one queue per distinct set, oldest first. Invariant: the
-set of a queue that is not empty has a full bucket, so a free slot never lies beside an item that could use it.
+A *bucket* counts the slots of one limit (and key value). An item needs a slot in every bucket of its set,
+all or none. Items that cannot have theirs are parked in one queue per distinct set, oldest first. Invariant:
+the set of a queue that is not empty has a full bucket, so a free slot never lies beside an item that could
+use it.
 
 Slots are held by name (bucket, item), so taking and releasing may be repeated. Nothing here is stored: the
 holders are the sent items and the waiters the parked ones, and loading them builds this table again.
@@ -40,7 +41,7 @@ class SlotTable:
         return self._held.get(item_id) or self._parked.get(item_id) or ()
 
     def hold(self, item_id: str, buckets: tuple[str, ...]) -> None:
-        """Let the item hold its slots whatever the limits say: it was sent before they were lowered, or lost."""
+        """Let the item hold its slots whatever the limits say: it was sent when they allowed it."""
         self._held[item_id] = buckets
         for bucket in buckets:
             self._holders.setdefault(bucket, {})[item_id] = None

@@ -15,13 +15,15 @@ def set_up_logging(*, as_json: bool, level: str) -> None:
     number = LEVELS.get(level.lower(), 20)
     shared: list[Any] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True) if as_json else structlog.processors.TimeStamper(fmt="%H:%M:%S"),
+        structlog.processors.TimeStamper(fmt="iso", utc=True)
+        if as_json
+        else structlog.processors.TimeStamper(fmt="%H:%M:%S"),
     ]
     if as_json:
         processors = [
             *shared,
             structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(serializer=lambda value, **_: orjson.dumps(value, default=str).decode()),
+            structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
         processors = [*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
@@ -31,4 +33,10 @@ def set_up_logging(*, as_json: bool, level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s"
+    )
+
+
+def _to_json(value: Any, **_: Any) -> str:
+    return orjson.dumps(value, default=str).decode()

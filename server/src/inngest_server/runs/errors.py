@@ -1,6 +1,6 @@
 """Error objects that runs and steps end with, as functions and lists show them."""
 
-from typing import Any
+from typing import Any, cast
 
 from inngest_server.wire import json
 
@@ -11,9 +11,12 @@ def error_object(name: str, message: str, **extra: Any) -> bytes:
 
 
 def published_error(error: bytes) -> dict[str, Any]:
-    """The `error` of a system event: what the app reported, with missing pieces filled in. Source: protocol 5.3."""
+    """The `error` of a system event: what the app reported, with missing pieces filled in.
+
+    Source: protocol 5.3.
+    """
     given = json.parse(error)
-    found = given if isinstance(given, dict) else {}
+    found = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     name = found.get("name") if isinstance(found.get("name"), str) else "Error"
     message = found.get("message") if isinstance(found.get("message"), str) else "Function execution error"
     text = found.get("error") if isinstance(found.get("error"), str) else f"{name}: {message}"

@@ -8,7 +8,8 @@ changes it only through its kind, step id, payload and these keys of its `meta`:
 * `plan`     whether later requests ask for planning only (protocol 4.6)
 * `pending`  hashed ids of the parallel steps that must all be done before the next discovery
 * `race`     on an opened step: its completion alone is enough for a discovery
-* `late`     on a memo: it came by a replaced request; the step stays pending until its current one is answered
+* `late`     on a memo: it came by a replaced request; the step stays pending until its current request
+             is answered
 * `done`     a pending step whose memo was already there has now been answered
 
 Other keys (`op`, `name`, `attempt`, `queued`, `sent`, `until`, ...) are for the trace.

@@ -84,7 +84,8 @@ class Turn:
         if len(memo) > limits.output_bytes_max:
             raise RunFailure(
                 "output_too_large",
-                f"step output size is greater than the limit: {len(memo)} bytes, at most {limits.output_bytes_max}",
+                f"step output size is greater than the limit: {len(memo)} bytes, "
+                f"at most {limits.output_bytes_max}",
             )
         self.state_bytes += len(memo)
         if self.state_bytes > limits.state_bytes_max:
@@ -114,7 +115,7 @@ class Turn:
         """Add an item that is due now. Its id follows from the step, or from where the journal stands."""
         now_ms = self.moment.now_ms
         if not self.decision.journal:
-            # Nothing else of this answer is worth an entry, and each item needs one of its own to be named by.
+            # Nothing else of this answer is worth an entry, and each item needs one to be named by.
             self.decision.record(JournalKind.TRIED, "", now_ms, {"asked": True, **self.trace})
         self.decision.items.append(
             ItemRow(
@@ -154,7 +155,8 @@ class Turn:
         if fires_at_ms - now_ms > TIMEOUT_MAX_MS:
             raise RunFailure(
                 "InngestErrTimeoutTooLong",
-                f"step {op.display_name!r} would wait until {fires_at_ms} ms since 1970; at most 366 days are allowed",
+                f"step {op.display_name!r} would wait until {fires_at_ms} ms since 1970; "
+                "at most 366 days are allowed",
             )
         self.decision.waits.append(
             WaitRow(

@@ -78,7 +78,8 @@ def parse_deadline_ms(text: str, now_ms: int) -> int:
 def parse_sleep_until_ms(text: str, now_ms: int) -> int:
     """When a sleep ends, never before `now_ms`; an empty text means now.
 
-    A sleep until a date lasts whole seconds, the nearest to what is left of it.
+    A date is kept to the millisecond. The reference server rounds what is left to whole seconds, which
+    wakes up to half a second early; Python SDKs send every sleep as a date.
 
     Raises:
         InvalidDurationError: it is neither a duration nor a date in a layout of protocol 0.1.
@@ -90,8 +91,7 @@ def parse_sleep_until_ms(text: str, now_ms: int) -> int:
     if len(text) >= _DATE_LENGTH_MIN:
         at_ms = times.find_date_ms(text, now_ms)
         if at_ms is not None:
-            left_ms = max(at_ms - now_ms, 0)
-            return now_ms + (left_ms + 500) // 1000 * 1000
+            return max(at_ms, now_ms)
     duration_ms = _find_duration_ms(text)
     if duration_ms is None:
         raise InvalidDurationError(text, or_time=True)

@@ -12,7 +12,7 @@ from typing import Any, assert_never, cast
 
 from .errors import EvaluationError, WorkLimitError
 from .functions import FUNCTIONS, METHODS, Function, matcher
-from .limits import CHARS_PER_STEP
+from .limits import CHARS_PER_STEP, STEPS_PER_CALL
 from .nodes import (
     Binary,
     Call,
@@ -378,7 +378,8 @@ def _macro(node: Macro) -> Closure:
     result = compile_node(node.result) if node.result is not None else None
     slot = node.slot
     # Paid for each item: looking at it, and evaluating what is written about it.
-    steps = 1 + sum(1 for part in (node.condition, node.result) if part is not None for _ in walk(part))
+    parts = [inner for part in (node.condition, node.result) if part is not None for inner in walk(part)]
+    steps = 1 + sum(STEPS_PER_CALL if isinstance(part, Call) else 1 for part in parts)
 
     def items_of(event: Any, other: Any, frame: Frame) -> Iterable[Any] | None:
         value = items(event, other, frame)

@@ -1,7 +1,8 @@
 """Every bound of an expression, with its reason.
 
 Expressions come from applications and are evaluated on the shard's loop, where no slice of work may
-take long. What the bounds allow together is a few milliseconds at the worst.
+take long. The worst that the bounds allow together is about ten milliseconds; what people write takes
+microseconds.
 """
 
 # Interpolated lists of ids are the longest texts seen; a longer list belongs in the event.
@@ -14,9 +15,11 @@ NESTING_MAX = 40
 # Height of the syntax tree, which `a + b + c + ...` also raises. Evaluation needs a frame or two a level.
 TREE_HEIGHT_MAX = 100
 
-# One step is a visited item of a macro, a compared pair inside lists or objects, or `CHARS_PER_STEP`.
-WORK_STEPS_MAX = 100_000
+# One step is a node evaluated for an item of a macro, a compared pair inside lists or objects, or the
+# copying or comparing of `CHARS_PER_STEP`. A function counts as more nodes.
+WORK_STEPS_MAX = 50_000
 CHARS_PER_STEP = 64
+STEPS_PER_CALL = 8
 
 # Parsing JSON and matching patterns cost more for a character than copying does.
 JSON_CHARS_PER_STEP = 4
@@ -24,7 +27,7 @@ PATTERN_CHARS_PER_STEP = 8
 
 # A pattern that comes from event data is compiled while the event waits.
 PATTERN_CHARS_MAX = 1_000
-PATTERN_COMPILE_STEPS = 1_000
+PATTERN_COMPILE_STEPS = 2_000
 PATTERN_MEMORY_BYTES = 1 << 20
 
 # The longest spelling of a date, duration, number or time zone that anyone writes is far shorter.

@@ -15,7 +15,7 @@ YEAR_MS = 365 * 24 * 3_600_000
 def invoke_function(turn: Turn, op: Op) -> None:
     """Start another function and wait for its result, one year unless told. Source: protocol 5.6."""
     function = require(op.opts.get("function_id"), op, "opts.function_id")
-    payload = op.opts.get("payload") or {}
+    payload: object = op.opts.get("payload") or {}
     if not isinstance(payload, dict):
         raise MalformedOpError(f"InvokeFunction of step {op.display_name!r} has a payload that is no object")
     fires_at_ms = deadline_ms(turn, op, op.opts.get("timeout"), default_ms=YEAR_MS)

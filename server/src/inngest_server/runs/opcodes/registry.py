@@ -53,7 +53,7 @@ def parse_ops(body: object) -> tuple[Op, ...]:
         MalformedOpError: not opcodes, or an opcode that this server does not know.
     """
     if isinstance(body, dict):
-        body = [body]
+        body = [cast("object", body)]
     if not isinstance(body, list):
         raise MalformedOpError(f"the body must be an array of opcodes, got {type(body).__name__}")
     return tuple([_parse_op(one) for one in cast("Sequence[object]", body)])
@@ -91,7 +91,10 @@ def _parse_op(value: object) -> Op:
 
 
 def _error_text(error: object) -> bytes | None:
-    """An error object that every SDK accepts back: with the texts `name` and `message`. Source: protocol 3.3."""
+    """An error object that every SDK accepts back: with the texts `name` and `message`.
+
+    Source: protocol 3.3.
+    """
     if error is None:
         return None
     given = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": str(error)}
