@@ -2,16 +2,12 @@
 
 import pytest
 
-from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.events.records import MarkRow
 from inngest_server.runs.records import ItemRow, RunRow, WaitRow
-from inngest_server.storage.protocol import CorruptDataError, Counts, EventQuery, Outcome, RunQuery, Storage
-from inngest_server.storage.records import Key, MessageRow, Row, SubscriberRow, key_of
+from inngest_server.storage.protocol import CorruptDataError, Counts, Outcome, Storage
+from inngest_server.storage.records import MessageRow, Row, SubscriberRow, key_of
 from tests.builders import (
-    DAY_MS,
-    EVENT_ID,
-    HOUR_MS,
     RUN_ID,
-    SECOND_MS,
     SHARD,
     T0_MS,
     make_app_row,
@@ -28,8 +24,8 @@ from tests.builders import (
     make_ulid,
     make_wait,
 )
+from tests.conformance.actions import acquire, live_rows, put, remove
 
-ALL_SHARDS = range(16)
 OTHER = 8
 
 ONE_OF_EACH: list[Row] = [
@@ -50,28 +46,6 @@ AWKWARD: list[Row] = [
     make_wait(captured=b'["\xf0\x9f\x9a\x80", null]', expression='event.data.x == "\'"'),
     make_event_row(body=None, run_id=RUN_ID, event_id=""),
 ]
-
-
-async def acquire(storage: Storage, *shards: int) -> dict[int, int]:
-    return await storage.acquire(shards or [SHARD], "ann", T0_MS + 10 * SECOND_MS)
-
-
-async def put(storage: Storage, *rows: Row, now_ms: int = 0) -> None:
-    epochs = await acquire(storage, *ALL_SHARDS)
-    result = await storage.commit(make_batch(epochs, *rows, now_ms=now_ms))
-    assert result == (Outcome.DONE, frozenset(), "")
-
-
-async def remove(storage: Storage, kind: type[Row], key: Key, shard: int = SHARD) -> None:
-    epochs = await acquire(storage, shard)
-    await storage.commit(make_batch(epochs, removes=[(kind, key, shard)]))
-
-
-async def live_rows(storage: Storage, *shards: int) -> list[Row]:
-    rows: list[Row] = []
-    async for page in storage.load(shards or ALL_SHARDS):
-        rows += [*page.runs, *page.items, *page.waits, *page.crons]
-    return rows
 
 
 # ---- rows ---------------------------------------------------------------------------------------
@@ -319,147 +293,12 @@ async def test_messages_come_by_sender_and_number_until_they_are_removed(storage
     assert await storage.messages(SHARD, 10) == [messages[0], *messages[2:]]
 
 
-# ---- history ------------------------------------------------------------------------------------
-
-EVENTS = [
-    make_event_row(
-        make_ulid(at_ms=T0_MS + n * HOUR_MS),
-        received_at_ms=T0_MS + n * HOUR_MS,
-        name="inngest/function.finished" if n % 2 else "a",
-    )
-    for n in range(6)
-]
-RUNS = [
-    make_run_row(
-        make_ulid(n, at_ms=T0_MS + n),
-        created_at_ms=T0_MS + n,
-        function_id=f"f{n % 2}",
-        status=["Running", "Failed", "Completed"][n % 3],
-    )
-    for n in range(6)
-]
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        (EventQuery(limit=10), [5, 4, 3, 2, 1, 0]),
-        (EventQuery(limit=2), [5, 4]),
-        (EventQuery(limit=2, older_than=EVENTS[4].internal_id), [3, 2]),
-        (EventQuery(limit=10, name="a"), [4, 2, 0]),
-        (EventQuery(limit=10, include_internal=False), [4, 2, 0]),
-        (EventQuery(limit=10, received_after_ms=T0_MS + 3 * HOUR_MS), [5, 4]),
-        (EventQuery(limit=10, received_before_ms=T0_MS + 2 * HOUR_MS), [1, 0]),
-        (EventQuery(limit=10, received_after_ms=T0_MS - DAY_MS, received_before_ms=0), []),
-        (EventQuery(limit=0), []),
-    ],
-)
-async def test_events_are_listed_newest_first(
-    storage: Storage, query: EventQuery, expected: list[int]
-) -> None:
-    await put(storage, *EVENTS)
-    assert await storage.list_events(query) == [EVENTS[n] for n in expected]
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        (RunQuery(limit=10), [5, 4, 3, 2, 1, 0]),
-        (RunQuery(limit=2, older_than=RUNS[4].run_id), [3, 2]),
-        (RunQuery(limit=10, function_id="f1"), [5, 3, 1]),
-        (RunQuery(limit=10, statuses=("Failed", "Running")), [4, 3, 1, 0]),
-        (RunQuery(limit=10, function_id="f0", statuses=("Failed",)), [4]),
-        (RunQuery(limit=10, created_after_ms=T0_MS + 3), [5, 4, 3]),
-        (RunQuery(limit=10, created_before_ms=T0_MS + 3), [2, 1, 0]),
-    ],
-)
-async def test_runs_are_listed_newest_first(storage: Storage, query: RunQuery, expected: list[int]) -> None:
-    await put(storage, *RUNS)
-    assert await storage.list_runs(query) == [RUNS[n] for n in expected]
-
-
-async def test_the_runs_of_an_event_are_listed_oldest_first(storage: Storage) -> None:
-    await put(storage, *reversed(RUNS), make_run_row("other", event_id="other"))
-    assert await storage.runs_of_event(EVENT_ID) == RUNS
-    assert await storage.runs_of_event("none") == []
-
-
-async def test_the_items_of_a_run_are_listed_by_id(storage: Storage) -> None:
-    await put(storage, make_item("b"), make_item("a"), make_item("c", "other"))
-    assert await storage.items_of_run(RUN_ID) == [make_item("a"), make_item("b")]
-
-
 async def test_counts_are_exact(storage: Storage) -> None:
     entries = [make_journal_entry(n=n) for n in (1, 2)]
     await put(storage, *ONE_OF_EACH, *entries, make_run_row("ended", ended_at_ms=T0_MS))
     assert await storage.counts() == Counts(
         live_runs=1, items=1, waits=1, marks=1, runs=2, events=1, journal=2
     )
-
-
-# ---- pruning ------------------------------------------------------------------------------------
-
-
-async def prune(storage: Storage, before_ms: int = T0_MS + DAY_MS, limit: int = 100) -> int:
-    return await storage.prune(before_ms, limit)
-
-
-async def test_a_run_that_ended_before_the_moment_goes_with_its_journal_and_its_event(
-    storage: Storage,
-) -> None:
-    await put(storage, make_run_row(ended_at_ms=T0_MS), make_event_row(), make_journal_entry())
-
-    assert await prune(storage) == 3
-    assert await storage.get(RunRow, [RUN_ID]) == []
-    assert await storage.get(EventRow, [EVENT_ID]) == []
-    assert await storage.journals([RUN_ID]) == {}
-    assert await prune(storage) == 0
-
-
-@pytest.mark.parametrize(
-    "run",
-    [make_run_row(), make_run_row(ended_at_ms=T0_MS + DAY_MS)],
-    ids=["has not ended", "ended at the moment"],
-)
-async def test_a_kept_run_keeps_its_journal_and_its_event(storage: Storage, run: RunRow) -> None:
-    await put(storage, run, make_event_row(), make_journal_entry())
-    assert await prune(storage) == 0
-    assert (await storage.counts()).journal == 1
-
-
-async def test_an_event_received_at_the_moment_is_kept(storage: Storage) -> None:
-    await put(storage, make_event_row())
-    assert await prune(storage, T0_MS) == 0
-    assert await prune(storage, T0_MS + 1) == 1
-
-
-async def test_a_mark_goes_when_domain_time_has_passed_it(storage: Storage) -> None:
-    await put(storage, make_mark(), now_ms=T0_MS + DAY_MS)
-    assert await prune(storage) == 0
-    await put(storage, now_ms=T0_MS + DAY_MS + 1)
-    assert await prune(storage) == 1
-    assert await storage.get(MarkRow, ["order-1"]) == []
-
-
-async def test_pruning_goes_in_slices_oldest_first(storage: Storage) -> None:
-    runs = [make_run_row(f"r{n}", ended_at_ms=T0_MS + 9 - n, event_id=f"e{n}") for n in range(10)]
-    events = [make_event_row(make_ulid(n)) for n in range(200)]
-    await put(storage, *runs, *events)
-
-    assert await prune(storage, limit=4) == 8
-    left = await storage.list_runs(RunQuery(limit=100))
-    assert [row.run_id for row in left] == ["r5", "r4", "r3", "r2", "r1", "r0"]
-    assert await storage.list_events(EventQuery(limit=300)) == events[:3:-1]
-    while await prune(storage, limit=70):
-        pass
-    assert (await storage.counts()).events == 0
-
-
-async def test_live_rows_are_never_pruned(storage: Storage) -> None:
-    live: list[Row] = [make_run_row(), make_item(), make_wait(), make_cron_row()]
-    await put(storage, *live, now_ms=T0_MS + 100 * DAY_MS)
-    assert await prune(storage, T0_MS + 50 * DAY_MS) == 0
-    assert await live_rows(storage) == live
 
 
 # ---- opening ------------------------------------------------------------------------------------

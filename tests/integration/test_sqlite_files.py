@@ -166,23 +166,23 @@ async def test_the_number_of_shards_stays_that_of_the_first_opening(
 
 
 @pytest.mark.parametrize(
-    ("row", "text", "table"),
+    ("row", "table"),
     [
-        (make_event_row(body=b'{"needle":1}'), b"needle", "events"),
-        (make_run_row(output=b'{"needle":1}'), b"needle", "runs"),
-        (make_journal_entry(meta=b'{"needle":1}'), b"needle", "journal"),
-        (make_journal_entry(payload=b'{"needle":1}'), b"needle", "journal"),
+        (make_event_row(body=b'{"needle":1}'), "events"),
+        (make_run_row(output=b'{"needle":1}'), "runs"),
+        (make_journal_entry(meta=b'{"needle":1}'), "journal"),
+        (make_journal_entry(payload=b'{"needle":1}'), "journal"),
     ],
     ids=["event body", "run output", "journal meta", "journal payload"],
 )
 async def test_a_flipped_bit_of_a_payload_is_found_when_it_is_read(
-    storage: SQLiteStorage, row: Any, text: bytes, table: str
+    storage: SQLiteStorage, row: Any, table: str
 ) -> None:
     await put(storage, row)
     await storage.close()
     content = storage.path.read_bytes()
-    assert content.count(text) == 1
-    storage.path.write_bytes(content.replace(text, bytes([text[0] ^ 1]) + text[1:]))
+    assert content.count(b"needle") == 1
+    storage.path.write_bytes(content.replace(b"needle", b"oeedle"))  # One bit.
     await storage.open()
 
     read = storage.journals([RUN_ID]) if isinstance(row, JournalRow) else storage.get(type(row), [row[0]])
@@ -365,10 +365,13 @@ async def test_a_full_disk_found_in_commit_is_known_to_have_changed_nothing(
     assert (await storage.commit(make_batch(epochs, make_item()))).outcome is Outcome.DONE
 
 
-async def test_a_row_that_does_not_fit_is_our_mistake_and_changes_nothing(storage: SQLiteStorage) -> None:
+@pytest.mark.parametrize("wrong", [{"attempt": "many"}, {"due_at_ms": 2**63}, {"slots": "\ud800"}])
+async def test_a_row_that_does_not_fit_is_our_mistake_and_changes_nothing(
+    storage: SQLiteStorage, wrong: dict[str, Any]
+) -> None:
     epochs = await storage.acquire([SHARD], "ann", 0)
     with pytest.raises(StorageError, match="bug"):
-        await storage.commit(make_batch(epochs, make_item("good"), make_item(attempt="many")))
+        await storage.commit(make_batch(epochs, make_item("good"), make_item(**wrong)))
     assert await storage.get(ItemRow, ["good"]) == []
     assert (await storage.commit(make_batch(epochs, make_item()))).outcome is Outcome.DONE
 
@@ -397,13 +400,18 @@ async def test_pruning_gives_room_back_to_the_file_system(storage: SQLiteStorage
     assert storage.path.stat().st_size < 0.7 * full
 
 
-async def test_an_event_that_a_run_came_to_need_meanwhile_is_kept(storage: SQLiteStorage) -> None:
+async def test_an_event_that_a_run_came_to_need_meanwhile_is_kept(
+    storage: SQLiteStorage, observed: type[Observed]
+) -> None:
     """Pruning looks for events beside the commits, and looks again when it removes them."""
-    await put(storage, *[make_event_row(make_ulid(n)) for n in range(300)])
+    ids = [make_ulid(n) for n in range(300)]
     epochs = await storage.acquire([SHARD], "ann", 0)
-    needed = make_ulid(299)
+    await storage.commit(make_batch(epochs, *map(make_event_row, ids)))
     prune = asyncio.create_task(storage.prune(2**45, 1_000))
-    await storage.commit(make_batch(epochs, make_run_row(event_id=needed)))
-    await prune
-    events = await storage.get(EventRow, [make_ulid(n) for n in range(300)])
-    assert [row.internal_id for row in events] == [needed]
+    while observed.log.count("DELETE") < 2:  # Of runs, and the first slice of the events.
+        await asyncio.sleep(0)
+
+    await storage.commit(make_batch(epochs, make_run_row(event_id=ids[-1])))
+
+    assert await prune == 299
+    assert [row.internal_id for row in await storage.get(EventRow, ids)] == ids[-1:]

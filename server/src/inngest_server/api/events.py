@@ -12,7 +12,7 @@ from inngest_server.events.system import INVOKED
 from inngest_server.wire import json
 from inngest_server.wire.ulid import Seed, from_seed, parse_seed_header
 
-EVENTS_PER_FACT = 100
+EVENTS_PER_FACT = 50
 """A large request is decided in slices, with other work between. Source: design 3."""
 
 

@@ -73,7 +73,7 @@ FACTS_PER_BATCH = 128
 LOADS_PER_READ = 500
 TIMERS_PER_BATCH = 200
 MESSAGES_MAX = 1_000_000
-TOLD_MAX = 1000
+TOLD_MAX = 200
 """Messages between entities decided in one batch; more are stored and decided in later ones."""
 REOPEN_DELAYS_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Pauses between attempts to get a failed storage back; stays at the last."""
@@ -132,6 +132,7 @@ class Engine:
         self._node = node
         self._ids = ulid.MonotonicULIDs(lambda: random.getrandbits(80))
         self._inbox: deque[Pending] = deque()
+        self._events_inbox: deque[Pending] = deque()
         self._told: deque[Pending] = deque()
         self._loading: dict[str, list[Pending]] = {}
         self._to_load: deque[str] = deque()
@@ -232,7 +233,7 @@ class Engine:
             self._events_to_load.append(pending)
             self._wake_loader()
         else:
-            self._inbox.append(pending)
+            self._events_inbox.append(pending)
             self._wake_up()
         return pending.reply
 
@@ -281,7 +282,7 @@ class Engine:
             self._load_wake.set_result(None)
 
     async def _sleep_until_woken(self) -> None:
-        if self._inbox:
+        if self._inbox or self._events_inbox:
             return
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
@@ -304,11 +305,22 @@ class Engine:
         """
         now_ms = self.now_ms()
         self._fire_timers(now_ms)
-        inbox = self._inbox
-        if not inbox:
+        inbox, events_inbox = self._inbox, self._events_inbox
+        if not inbox and not events_inbox:
             return False
-        for _ in range(min(FACTS_PER_BATCH, len(inbox))):
+        budget = FACTS_PER_BATCH
+        while inbox and budget > 0:
+            budget -= 1
             self._take(inbox.popleft(), now_ms)
+            while self._told:
+                self._take(self._told.popleft(), now_ms)
+        # Events come last, but never not at all.
+        budget = max(budget, 1)
+        while events_inbox and budget > 0:
+            pending = events_inbox.popleft()
+            assert isinstance(pending.fact, EventsSent)
+            budget -= len(pending.fact.events)
+            self._take(pending, now_ms)
             while self._told:
                 self._take(self._told.popleft(), now_ms)
         await self._commit(now_ms)
@@ -576,8 +588,8 @@ class Engine:
 
     def _decide_events(self, pending: Pending, fact: EventsSent, now_ms: int) -> None:
         self.marks.deciding(fact.round)
-        if fact.run_ids is None and events.may_have_run(self, fact, now_ms):
-            self._events_to_load.append(pending)  # A repeated id: which runs exist must be known first.
+        if events.must_read_again(self, fact, now_ms):
+            self._events_to_load.append(pending)
             self._wake_loader()
             return
         for event in fact.events:
@@ -606,8 +618,7 @@ class Engine:
         assert self.driver is not None
         for call in calls:
             self.driver.send(call)
-        for run in touched.values():
-            self.live.touched(run)
+        self.live.touched(touched.values())
 
     def _commit_failed(self, result: CommitResult, replies: list[Pending]) -> None:
         why = result.detail or f"shards {sorted(result.stale)[:5]} have another owner"
@@ -617,7 +628,7 @@ class Engine:
     def _fail(self, why: str, replies: list[Pending]) -> None:
         """Stop promising: answer who waits, and forget what may not be true."""
         self._failure = why
-        waiting = [*replies, *self._replies, *self._events_to_load]
+        waiting = [*replies, *self._replies, *self._events_to_load, *self._events_inbox]
         waiting += [pending for queue in self._loading.values() for pending in queue]
         kept: list[Pending] = []
         for pending in self._inbox:
@@ -639,6 +650,9 @@ class Engine:
         self._loading.clear()
         self._to_load.clear()
         self._events_to_load.clear()
+        self._events_inbox.clear()
+        if self.driver is not None:
+            self.driver.recall()
         self._batch, self._replies, self._calls, self._touched = Batch(), [], [], {}
         self._subscribed.clear()
         self.marks.clear()
@@ -754,7 +768,7 @@ class Engine:
         if generation != self._generation:
             self._refuse(pending)  # Memory was forgotten meanwhile; what was read belongs to the past.
             return True
-        self._inbox.extend(pending)
+        self._events_inbox.extend(pending)
         for run_id in run_ids:
             run = self.live.find_run(run_id)
             if run is not None and run.content is None:

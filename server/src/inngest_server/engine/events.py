@@ -39,8 +39,10 @@ def accept(engine: Engine, event: Event, fact: EventsSent, now_ms: int) -> None:
     """
     shard_count = engine.storage.shard_count
     shard = shard_of(event.event_id, shard_count)
-    engine.put(_row(event, shard))
     first = _first_of_id(engine, event, fact, now_ms)
+    if first is None or first[0] != event.internal_id:
+        # The same event sent again stays as it was stored: its runs have seen its time.
+        engine.put(_row(event, shard))
     if first is None:
         if event.repeatable:
             key = mark_key(event.event_id)
@@ -58,9 +60,18 @@ def accept(engine: Engine, event: Event, fact: EventsSent, now_ms: int) -> None:
             _start(engine, function, event, now_ms, origin=internal_id, created_at_ms=received_at_ms)
 
 
-def may_have_run(engine: Engine, fact: EventsSent, now_ms: int) -> bool:
-    """Whether any of the events repeats an id, so that its runs must be looked up before it is decided."""
-    return any(_first_of_id(engine, event, fact, now_ms) is not None for event in fact.events)
+def must_read_again(engine: Engine, fact: EventsSent, now_ms: int) -> bool:
+    """Whether any of the events repeats an id, and what storage has of the first one's runs is not known yet.
+
+    A mark and the runs that its event started are durable together. So a read that found the mark found the
+    runs too; as long as only memory knows the mark, a read may have come too early for both.
+    """
+    for event in fact.events:
+        if _first_of_id(engine, event, fact, now_ms) is not None and (
+            fact.run_ids is None or mark_key(event.event_id) not in fact.marks
+        ):
+            return True
+    return False
 
 
 def candidate_runs(engine: Engine, fact: EventsSent, now_ms: int) -> list[str]:

@@ -51,7 +51,7 @@ class Function:
 
     def buckets(self, event: dict[str, Any], now_ms: int) -> tuple[str, ...]:
         """The set of buckets in which a request of a run on this event needs a slot; sorted."""
-        return tuple(sorted(f"{limit.name}/{_key_hash(limit.key, event, now_ms)}" for limit in self.limits))
+        return tuple(sorted({f"{limit.name}/{_key_hash(limit.key, event, now_ms)}" for limit in self.limits}))
 
 
 def _key_hash(key: Expression | None, event: dict[str, Any], now_ms: int) -> str:
@@ -107,9 +107,10 @@ class Functions:
 
     def _index(self) -> None:
         self._by_slug = {function.row.slug: function for function in self._by_id.values()}
-        self._limits = {
-            limit.name: limit.limit for function in self._by_id.values() for limit in function.limits
-        }
+        self._limits = {}
+        for function in self._by_id.values():
+            for limit in function.limits:  # Two with the same key are one bucket; the stricter one counts.
+                self._limits[limit.name] = min(limit.limit, self._limits.get(limit.name, limit.limit))
         self._triggers = TriggerIndex[Function]()
         for function in sorted(self.active(), key=lambda one: one.row.slug):
             for trigger in function.config.event_triggers:

@@ -1,6 +1,7 @@
 """What a node keeps in memory of the shards it owns."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from inngest_server.apps.records import CronRow
 from inngest_server.engine.functions import Functions
@@ -95,19 +96,14 @@ class Live:
 
     # Contents of idle runs are dropped when there are too many; the journal brings them back.
 
-    def touched(self, run: Run) -> None:
-        """Call when the changes of a run are durable: an idle run's content may now be dropped."""
-        run_id = run.id
-        size = self._idle.pop(run_id, None)
-        if size is not None:
-            self._idle_bytes -= size
-        if self.find_run(run_id) is not run or run.content is None:
-            return
-        if any(item.state == ItemState.SENT for item in run.items.values()):
-            return  # Its answer will be decided soon.
-        size = len(run.content.event_body) + run.content.state_bytes
-        self._idle[run_id] = size
-        self._idle_bytes += size
+    def touched(self, runs: Iterable[Run]) -> None:
+        """Call when the changes of these runs are durable: contents of idle ones may now be dropped."""
+        runs = list(runs)
+        # First, so that none of them is dropped for being the oldest: it may just have been sent.
+        for run in runs:
+            self._idle_bytes -= self._idle.pop(run.id, 0)
+        for run in runs:
+            self._may_be_idle(run)
         while self._idle and (
             len(self._idle) > self._idle_contents_max or self._idle_bytes > self._idle_bytes_max
         ):
@@ -116,3 +112,13 @@ class Live:
             idle = self.find_run(oldest)
             if idle is not None:
                 idle.content = None
+
+    def _may_be_idle(self, run: Run) -> None:
+        run_id = run.id
+        if self.find_run(run_id) is not run or run.content is None:
+            return
+        if _is_under_way(run):
+            return  # Its answer will be decided soon.
+        size = len(run.content.event_body) + run.content.state_bytes
+        self._idle[run_id] = size
+        self._idle_bytes += size

@@ -132,7 +132,9 @@ def _wake_waiters(engine: Engine, function: Function) -> None:
     for shard in engine.live.shards.values():
         for item_id in shard.slots.parked_in(function.id):
             engine.tell(ItemDue(item_id[:26], item_id))
-        engine.grant(shard, shard.slots.waited_for())
+        # Not in buckets that are gone: who waits there is put into the new ones, and not simply let through.
+        waited_for = shard.slots.waited_for()
+        engine.grant(shard, [one for one in waited_for if engine.functions.limit_of(one) is not None])
 
 
 __all__ = ["SyncResult", "app_id_of", "failed", "remove", "sync"]

@@ -16,7 +16,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, now_ms: in
     """The meaning of a response; header names must be looked up without regard to case."""
     if status == 201:
         return _read_stream(headers, body, now_ms)
-    from_sdk = bool(headers.get("x-inngest-sdk"))
+    from_sdk = bool(headers.get("x-inngest-sdk") or headers.get("x-inngest-sdk-handled"))
     if 200 <= status < 300 and not from_sdk:
         return _failed("not_sdk", "The response did not come from an Inngest SDK", retriable=True)
     if status == 206:
@@ -93,8 +93,24 @@ def _read_stream(headers: Mapping[str, str], body: bytes, now_ms: int) -> Answer
     inner_headers = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     merged = {key.lower(): value for key, value in headers.items()}
     merged.update({key.lower(): str(value) for key, value in inner_headers.items()})
-    raw = content.encode("utf-8", "replace") if isinstance(content, str) else json.dumps(content)
-    return read_answer(status, merged, raw, now_ms)
+    # Go has these beside the headers.
+    if fields.get("noRetry") is True:
+        merged.setdefault("x-inngest-no-retry", "true")
+    if isinstance(fields.get("retryAt"), str):
+        merged.setdefault("retry-after", fields["retryAt"])
+    return read_answer(status, merged, _unwrapped(content), now_ms)
+
+
+def _unwrapped(content: object) -> bytes:
+    """The body inside a stream: JSON in a text (Python, TypeScript), or a value, which may be a text (Go)."""
+    if isinstance(content, str):
+        raw = content.encode("utf-8", "replace")
+        try:
+            json.parse(raw)
+        except json.InvalidJSONError:
+            return json.dumps(content) if content.strip() else raw
+        return raw
+    return json.dumps(content)
 
 
 def _read_error(body: bytes) -> bytes:

@@ -52,6 +52,10 @@ class Driver(Protocol):
         """Whether that dispatch is queued or under way here."""
         ...
 
+    def recall(self) -> None:
+        """Forget the calls that are queued and not under way: the state they were made from is gone."""
+        ...
+
 
 class _AppQueue:
     """Calls to one app that wait for a worker, and workers that wait for a call."""
@@ -87,6 +91,10 @@ class HTTPDriver:
         self._app_connections = app_connections
         self._queues: dict[str, _AppQueue] = {}
         self._under_way: dict[str, int] = {}
+        """Generation of each item that is queued or sent."""
+        self._started: set[str] = set()
+        """Items among them whose request was composed."""
+        self._is_draining = False
         self._drained: asyncio.Future[None] | None = None
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -106,7 +114,7 @@ class HTTPDriver:
                 waiting.set_result(call)
                 return
         queue.calls.append(call)
-        if queue.workers < self._app_connections:
+        if not self._is_draining and queue.workers < self._app_connections:
             queue.workers += 1
             task = asyncio.get_running_loop().create_task(self._work(queue))
             self._workers.add(task)
@@ -114,6 +122,12 @@ class HTTPDriver:
 
     def is_sending(self, item_id: str, generation: int) -> bool:
         return self._under_way.get(item_id) == generation
+
+    def recall(self) -> None:
+        for queue in self._queues.values():
+            queue.calls.clear()
+        for item_id in self._under_way.keys() - self._started:
+            del self._under_way[item_id]
 
     async def close(self) -> None:
         """Abandon what is under way: the next start of the server sends it again."""
@@ -123,17 +137,21 @@ class HTTPDriver:
         await asyncio.gather(*workers, return_exceptions=True)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until nothing is under way, but not longer; True if all answers came."""
-        if self._under_way:
+        """Start no more calls and wait for the answers of those under way; True if all came in time.
+
+        What was not started stays marked as sent, so that the next start of the server sends it.
+        """
+        self._is_draining = True
+        if self._started:
             self._drained = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._drained], timeout=timeout_s)
-        return not self._under_way
+        return not self._started
 
     async def _work(self, queue: _AppQueue) -> None:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                if queue.calls:
+                if queue.calls and not self._is_draining:
                     call = queue.calls.popleft()
                 else:
                     waiting: asyncio.Future[Call] = loop.create_future()
@@ -145,10 +163,13 @@ class HTTPDriver:
 
     async def _carry(self, call: Call) -> None:
         item = call.item
+        if self._is_draining or not self.is_sending(item.item_id, item.generation):
+            return  # Recalled, or left to the next start.
         current = call.run.items.get(item.item_id)
         if current is None or current.generation != item.generation or call.run.content is None:
             self._done(item)  # The run ended, or the item was sent again, before a connection was free.
             return
+        self._started.add(item.item_id)
         try:
             answer = await self._call(call)
         except Exception as error:  # Whatever it is, the run must learn that the call failed.
@@ -159,9 +180,10 @@ class HTTPDriver:
         self._answered(Answered(item.run_id, item.item_id, item.generation, answer))
 
     def _done(self, item: ItemRow) -> None:
-        if self._under_way.get(item.item_id) == item.generation:
+        if self.is_sending(item.item_id, item.generation):
             del self._under_way[item.item_id]
-            if self._drained is not None and not self._under_way and not self._drained.done():
+            self._started.discard(item.item_id)
+            if self._drained is not None and not self._started and not self._drained.done():
                 self._drained.set_result(None)
 
     async def _call(self, call: Call) -> Answer:

@@ -5,6 +5,7 @@ what it reads, and names the failures that people can do something about.
 """
 
 import asyncio
+import io
 import ssl
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -16,6 +17,8 @@ from inngest_server.apps.app_error import TransportFailure
 from inngest_server.wire.limits import SDK_REDIRECTS_MAX
 
 CONNECT_TIMEOUT_S = 15
+LARGE_BODY_BYTES = 1024 * 1024
+"""Above this aiohttp warns about bytes, which it would write in one piece while everything else waits."""
 KEEPALIVE_S = 4
 """Below what common servers keep (Node and uvicorn close after 5 s), so that we rarely meet a closing one."""
 
@@ -121,8 +124,9 @@ class HTTPTransport:
         body_bytes_max: int,
     ) -> Response:
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_TIMEOUT_S)
+        data = io.BytesIO(body) if len(body) > LARGE_BODY_BYTES else body
         async with self._session.request(
-            method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
             length = response.content_length
             if length is not None and length > body_bytes_max:

@@ -94,7 +94,7 @@ class SlotTable:
             for buckets, queue in self._queues.items()
             if any(bucket.startswith(prefix) for bucket in buckets)
             for entry in queue
-            if entry[1] in self._parked
+            if self._parked.get(entry[1]) == buckets
         ]
         return [item_id for _, item_id in sorted(found)]
 
@@ -115,7 +115,7 @@ class SlotTable:
 
     def _head(self, buckets: tuple[str, ...]) -> tuple[Rank, str] | None:
         queue = self._queues[buckets]
-        while queue and queue[0][1] not in self._parked:
+        while queue and self._parked.get(queue[0][1]) != buckets:
             heapq.heappop(queue)
         if queue:
             return queue[0]

@@ -110,13 +110,23 @@ def _on_reported(run: Run, decision: Decision, moment: Moment, item: ItemRow, an
         finish.complete(run, decision, moment, turn.output)
         return
     decision.gone_items.append(item.item_id)
-    _discover(turn, version, becomes_parallel)
+    races = frozenset(op.step_id for op in answer.ops if _is_race(op))
+    _discover(turn, version, opens_group=becomes_parallel and bool(turn.opened), races=races)
     if not _has_reason_to_wake(run, decision):
         _recheck(turn, item)
 
 
 def _newly_pending(turn: Turn, ops: list[Op]) -> list[str]:
-    return [op.step_id for op in ops if op.step_id and not turn.knows(op.step_id)]
+    """Steps that must all be done before the next discovery; one of a race asks for it alone."""
+    return [
+        op.step_id
+        for op in ops
+        if op.code != "DiscoveryRequest" and not _is_race(op) and not turn.knows(op.step_id)
+    ]
+
+
+def _is_race(op: Op) -> bool:
+    return op.opts.get("parallelMode") == "race"
 
 
 def _say_once(turn: Turn) -> None:
@@ -126,14 +136,21 @@ def _say_once(turn: Turn) -> None:
             turn.trace.pop(key, None)
 
 
-def _discover(turn: Turn, version: int, becomes_parallel: bool) -> None:
-    """Enqueue the discovery that the results of a turn call for. Source: protocol 4.6, server side."""
+def _discover(
+    turn: Turn, version: int, *, opens_group: bool = False, races: frozenset[str] = frozenset()
+) -> None:
+    """Enqueue the discovery that the results of a turn call for. Source: protocol 4.6, server side.
+
+    A step outside the pending group has nobody to wait for: it follows a race whose losers still run.
+    """
     content = turn.content
     if turn.wants_discovery or (turn.results and version != 2):
         turn.enqueue("discovery")
-    elif turn.results and not becomes_parallel:
-        left = content.pending.difference(turn.results)
-        if not left or not content.races.isdisjoint(turn.results):
+    elif turn.results and not opens_group:
+        pending, results = content.pending, turn.results
+        is_group_done = pending.issubset(results)
+        is_one_enough = not pending.issuperset(results) or not (content.races | races).isdisjoint(results)
+        if is_group_done or is_one_enough:
             _end_plan(turn)
             turn.enqueue("discovery")
 
@@ -157,7 +174,21 @@ def resume(run: Run, moment: Moment, wait_id: str, memo: bytes, meta: dict[str, 
     except RunFailure as failure:
         finish.fail(run, decision, moment, failure.error)
         return decision
-    _discover(turn, turn.content.version, becomes_parallel=False)
+    _discover(turn, turn.content.version)
+    if not _has_reason_to_wake(run, decision):
+        turn.enqueue("discovery")
+    return decision
+
+
+def on_known(run: Run, item: ItemRow, moment: Moment) -> Decision:
+    """The result of a targeted item came by an older dispatch: an SDK could not find the step again."""
+    decision = Decision(run)
+    turn = Turn(run, moment, item, decision)
+    turn.save(item.step_id, turn.content.memos[item.step_id], {})
+    decision.gone_items.append(item.item_id)
+    _discover(turn, turn.content.version)
+    if not _has_reason_to_wake(run, decision):
+        turn.enqueue("discovery")
     return decision
 
 

@@ -14,7 +14,7 @@ Invariants that every decision keeps:
 from typing import assert_never
 
 from inngest_server.runs import finish
-from inngest_server.runs.answered import on_answered, on_checkpointed, on_lost, resume
+from inngest_server.runs.answered import on_answered, on_checkpointed, on_known, on_lost, resume
 from inngest_server.runs.decision import Decision
 from inngest_server.runs.errors import RunFailure
 from inngest_server.runs.facts import (
@@ -61,6 +61,8 @@ def decide(run: Run, fact: Fact, moment: Moment) -> Decision:
             item = run.items.get(fact.item_id)
             if item is None or item.state != ItemState.SENT or item.generation != fact.generation:
                 return Decision(run)
+            if item.step_id in run.loaded.memos:
+                return on_known(run, item, moment)
             return on_lost(run, item, moment, LOSSES_PER_ATTEMPT)
         case WaitExpired():
             return _on_expired(run, fact, moment)
@@ -88,6 +90,8 @@ def _on_due(run: Run, fact: ItemDue, moment: Moment) -> Decision:
     if item is None or item.state == ItemState.SENT:
         return decision
     if item.state == ItemState.PARKED or item.due_at_ms <= moment.now_ms:
+        if item.step_id in run.loaded.memos:
+            return on_known(run, item, moment)
         decision.items.append(item)
     return decision
 

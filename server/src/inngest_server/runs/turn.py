@@ -78,7 +78,8 @@ class Turn:
         self.results.append(step_id)
         if self.knows(step_id):
             if step_id in self.content.pending:
-                self.decision.record(JournalKind.TRIED, step_id, self.moment.now_ms, {"done": True})
+                meta = {"done": True, **self.trace}
+                self.decision.record(JournalKind.TRIED, step_id, self.moment.now_ms, meta)
             return
         limits = self.limits
         if len(memo) > limits.output_bytes_max:

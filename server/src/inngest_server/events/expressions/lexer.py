@@ -17,10 +17,13 @@ class Token(NamedTuple):
     position: int
 
 
-# Operators and names are what they are; each of the other groups is one literal's spelling.
+# One token with the blanks before it. Operators and names are what they are; each of the other groups is
+# the spelling of one kind of literal, or a break between lines.
 _TOKEN: Final = re.compile(
     r"""
-      (?P<space>[ \t\r\n\f]+|//[^\n]*)
+    [ \t]*
+    (?:
+      (?P<break>[\r\n\f]+|//[^\n]*|\Z)
     | (?P<raw>(?:[rR][bB]?|[bB][rR])
         (?:\"\"\"(?s:.*?)\"\"\"|'''(?s:.*?)'''|"[^"\r\n]*"|'[^'\r\n]*'))
     | (?P<quoted>[bB]?
@@ -31,6 +34,7 @@ _TOKEN: Final = re.compile(
     | (?P<int>[0-9]+[uU]?)
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
     | (?P<operator>&&|\|\||==|!=|<=|>=|[-+*/%<>!?:.,()\[\]{}])
+    )
     """,
     re.VERBOSE,
 )
@@ -74,13 +78,14 @@ def tokenize(text: str, *, newline_joins: bool = False) -> list[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             _refuse_character(text, position)
-        spelled = match.group()
         group = match.lastgroup or ""
-        if group == "space":
+        spelled = match.group(group)
+        start = match.start(group)
+        if group == "break":
             if "\n" in spelled:
-                newline_at = position
+                newline_at = start
         else:
-            token = _token(group, spelled, text, position)
+            token = _token(group, spelled, text, start)
             if newline_joins and newline_at >= 0 and not brackets and tokens and _joins(tokens[-1], token):
                 tokens.append(Token("operator", "&&", newline_at))
             newline_at = -1
@@ -191,6 +196,8 @@ def _refuse_escape(match: re.Match[str], text: str, body_at: int) -> NoReturn:
 
 
 def _refuse_character(text: str, position: int) -> NoReturn:
+    while text[position] in " \t":
+        position += 1
     character = text[position]
     if character in "'\"":
         raise CompileError(

@@ -186,6 +186,8 @@ def add(left: Any, right: Any, frame: Frame) -> Any:
     Raises:
         EvaluationError: such values have no sum, or it is too large.
     """
+    if type(left) is str and type(right) is str:
+        return _joined(left, right, frame)
     if left is UNKNOWN or left is None:
         return False if right is UNKNOWN or right is None else right
     if right is UNKNOWN or right is None:
@@ -193,7 +195,7 @@ def add(left: Any, right: Any, frame: Frame) -> Any:
     kinds: tuple[type[Any], type[Any]] = (left.__class__, right.__class__)
     if is_number(left) and is_number(right):
         return in_range(_calculated("+", operator.add, left, right))
-    if str in kinds and (kinds[0] is kinds[1] or (is_scalar(left) and is_scalar(right))):
+    if str in kinds and is_scalar(left) and is_scalar(right):
         return _joined(to_text(left), to_text(right), frame)
     if kinds[0] is kinds[1] and kinds[0] in (list, bytes):
         frame.spend(len(left) + len(right))

@@ -9,7 +9,6 @@ once. Literals are taken out too, because many applications write ids into the t
 from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from itertools import product
-from math import prod
 from typing import Any, NamedTuple, cast
 
 from .closures import Closure, compile_node, read, variables_of
@@ -52,8 +51,7 @@ def index_key(value: Any) -> Hashable:
     """A key for a value, the same for all values that `==` may find equal.
 
     Numbers are their own keys, since Python too has 1 equal 1.0, and hashes both alike. Booleans need
-    others, since to Python they are numbers. Missing is null. Of lists and objects
-    only the length tells.
+    others, since to Python they are numbers. Missing is null. Of lists and objects only the length tells.
     """
     kind: type[Any] = value.__class__
     if kind is str or kind is int:
@@ -229,7 +227,6 @@ class Shape:
             return None
         paths = tuple(sorted(chosen, key=repr))
         lists = [chosen[path] for path in paths]
-        assert prod(map(len, lists)) == count
         return IndexEntry(paths, tuple(lists[0]) if len(paths) == 1 else tuple(product(*lists)))
 
     def _keys(self, term: _Term, values: tuple[Any, ...]) -> list[Hashable]:

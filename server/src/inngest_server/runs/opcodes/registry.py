@@ -1,5 +1,6 @@
 """Which opcode is handled where, and how the opcodes of an answer are read."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -43,6 +44,8 @@ CHECKPOINT_OPS = frozenset({"Step", "StepRun", "StepPlanned"})
 """What an async checkpoint may carry. Source: protocol 7.5."""
 
 _SPELLINGS = {code.lower(): code for code in (*HANDLERS, STEP_ERROR)}
+_STEP_ID = re.compile(r"[\w.:~-]+", re.ASCII)
+"""SDKs send 40 hex digits. Ids become parts of URLs, headers and item ids, so nothing may need quoting."""
 _NEEDS_ID = frozenset(HANDLERS) - {"None", "RunComplete", "DiscoveryRequest"} | {STEP_ERROR}
 
 
@@ -74,6 +77,8 @@ def _parse_op(value: object) -> Op:
         raise MalformedOpError(f"{code} has no id")
     if len(step_id) > 256:
         raise MalformedOpError(f"{code} has an id of {len(step_id)} characters; at most 256 are allowed")
+    if code in _NEEDS_ID and _STEP_ID.fullmatch(step_id) is None:
+        raise MalformedOpError(f"{code} has the id {step_id!r}; letters, digits and _ . : ~ - are allowed")
     opts = raw.get("opts")
     error = raw.get("error")
     name = raw.get("name")
@@ -98,8 +103,8 @@ def _error_text(error: object) -> bytes | None:
     if error is None:
         return None
     given = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": str(error)}
-    name, message = given.get("name"), given.get("message")
-    if not isinstance(name, str) or not isinstance(message, str):
+    name, message = given.get("name"), given.get("message", "Function execution error")
+    if not isinstance(name, str) or not isinstance(given.get("message"), str):
         given = {
             **given,
             "name": name if isinstance(name, str) else "Error",

@@ -22,8 +22,8 @@ from inngest_server.storage.sqlite.writer import Writer
 
 ROWS_BETWEEN = 2_000
 """Rows changed between two checkpoints: about 1,000 pages, so that the log is a few megabytes."""
-SECONDS_BETWEEN = 0.5
-"""Or this time, for rows with large payloads."""
+SECONDS_BETWEEN = 5.0
+"""Or this time. So the log of a quiet server is short too, and its commits are seldom disturbed."""
 
 
 class Checkpoints:
@@ -37,18 +37,21 @@ class Checkpoints:
         self._running: asyncio.Task[None] | None = None
         self._rows_at_last = 0
         self._last_s = 0.0
+        self._is_open = False
 
     async def open(self) -> None:
         await self._lane.open()
-        self._rows_at_last = self._writer.rows_changed
+        self._rows_at_last, self._last_s = self._writer.rows_changed, time.monotonic()
+        self._is_open = True
 
     async def close(self) -> None:
+        self._is_open = False
         if self._running is not None:
             await self._running
         await self._lane.close()
 
     def after_commit(self) -> None:
-        if self._running is not None:
+        if self._running is not None or not self._is_open or self._writer.failed:
             return
         rows = self._writer.rows_changed
         now_s = time.monotonic()

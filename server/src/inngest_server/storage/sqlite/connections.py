@@ -23,10 +23,13 @@ def connect_writer(
 
     Raises:
         IncompatibleStorageError: made by a newer version or by something else.
-        StorageUnavailableError: the file system cannot keep a write-ahead log.
+        StorageUnavailableError: no permission, or the file system cannot keep a write-ahead log.
         sqlite3.Error: the file cannot be opened.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # Its log gets the same mode.
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # Its log gets the same mode.
+    except OSError as error:
+        raise StorageUnavailableError(f"{path} cannot be opened for writing: {error.strerror}") from error
     connection = sqlite3.connect(
         path,
         timeout=BUSY_TIMEOUT_S,
@@ -35,8 +38,6 @@ def connect_writer(
         factory=connection_class,
     )
     try:
-        # Written by nobody but us, so a check of a schema's text would only cost time.
-        connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection, path)
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()

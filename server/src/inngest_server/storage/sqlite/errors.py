@@ -17,7 +17,7 @@ NOT_THE_DISK = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.Interf
 """Raised for rows that do not fit the schema: our own mistake, which trying again would only repeat."""
 
 
-def name_of(error: sqlite3.Error) -> str:
+def name_of(error: Exception) -> str:
     """SQLite's name for the error, such as `SQLITE_IOERR_FSYNC`; empty when the module raised it itself."""
     return getattr(error, "sqlite_errorname", "")
 
@@ -27,10 +27,10 @@ def needs_reopening(error: sqlite3.Error) -> bool:
     return name_of(error).startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN"))
 
 
-def translated(error: sqlite3.Error, path: Path) -> StorageError:
+def translated(error: Exception, path: Path) -> StorageError:
     """The error as the storage protocol knows it, with a message that says what to look at."""
     name = name_of(error)
-    if isinstance(error, NOT_THE_DISK):
+    if isinstance(error, NOT_THE_DISK) or not isinstance(error, sqlite3.Error):
         return StorageError(f"rows do not fit the schema of {path}: {error}; this is a bug of the server")
     if name.startswith("SQLITE_FULL"):
         return StorageUnavailableError(f"disk is full: {path} cannot grow; free some space")

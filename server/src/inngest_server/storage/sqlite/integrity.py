@@ -18,7 +18,7 @@ PROBLEMS_MAX = 10
 
 
 class IntegrityCheck:
-    """Runs at most once in the life of a storage."""
+    """Runs to its end at most once in the life of a storage."""
 
     def __init__(self, path: Path, log: Callable[..., Any]) -> None:
         self._path = path
@@ -26,7 +26,7 @@ class IntegrityCheck:
         self._task: asyncio.Task[None] | None = None
         self._lane = Lane("sqlite-check", lambda: connect_reader(path))
         self.result = ""
-        """Empty when none was needed, then `running`, then `ok` or the problems found."""
+        """Empty when none was needed, `running`, `given up`, `ok`, or the problems found."""
 
     def start(self) -> None:
         if self._task is None:
@@ -40,6 +40,8 @@ class IntegrityCheck:
         self._task.cancel()
         self._lane.interrupt()
         await asyncio.gather(self._task, return_exceptions=True)
+        if self.result == "running":
+            self._task, self.result = None, "given up"
 
     async def _run(self) -> None:
         problems: list[str] = []

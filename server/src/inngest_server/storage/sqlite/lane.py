@@ -7,6 +7,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from inngest_server.storage.protocol import StorageUnavailableError
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
@@ -49,7 +51,12 @@ class Lane:
         """The result of the work, once a thread has done it; whatever it raises is raised to the waiter.
 
         Not waiting for it any longer does not stop it.
+
+        Raises:
+            StorageUnavailableError: at once, when the lane is not open.
         """
+        if not self._ended:
+            raise StorageUnavailableError("the storage is not open")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put((work, future))
         return future
@@ -61,9 +68,9 @@ class Lane:
 
     async def close(self) -> None:
         """Let the work given so far be done, then close the connections and end the threads."""
-        for _ in self._ended:
-            self._queue.put(None)
         ended, self._ended = self._ended, []
+        for _ in ended:
+            self._queue.put(None)
         await asyncio.gather(*ended)
 
     def _serve(

@@ -11,7 +11,7 @@ from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow
 from inngest_server.storage.sqlite.queries import ID_SLACK_MS, first_id_at
 from inngest_server.storage.sqlite.readers import Readers
-from inngest_server.storage.sqlite.statements import chunks, marks_for, padded, remove_sql, removes
+from inngest_server.storage.sqlite.statements import chunks, marks_for, remove_sql, removes
 from inngest_server.storage.sqlite.writer import Writer
 
 SLICE_ROWS = 64
@@ -61,10 +61,10 @@ class Pruning:
 
         def forget(connection: sqlite3.Connection, some: list[str]) -> int:
             rows = 0
-            for chunk, size in chunks(some):
+            for chunk in chunks(some):
                 # A run may have begun to refer to one of them since.
-                sql = f"{remove_sql(EventRow, size)} AND {_UNUSED}"
-                rows += connection.execute(sql, padded(chunk, size)).rowcount
+                sql = f"{remove_sql(EventRow, len(chunk))} AND {_UNUSED}"
+                rows += connection.execute(sql, chunk).rowcount
             return rows
 
         rows = 0
@@ -114,9 +114,9 @@ def _forget_runs(connection: sqlite3.Connection, before_ms: int, count: int) -> 
     chosen = chosen or [run_id for run_id, _ in oldest[:1]]
     entries = 0
     connection.execute("BEGIN IMMEDIATE")
-    for chunk, size in chunks(chosen):
-        sql = f"DELETE FROM journal WHERE run_id IN {marks_for(size)}"
-        entries += connection.execute(sql, padded(chunk, size)).rowcount
+    for chunk in chunks(chosen):
+        sql = f"DELETE FROM journal WHERE run_id IN {marks_for(len(chunk))}"
+        entries += connection.execute(sql, chunk).rowcount
     for sql, parameters in removes(RunRow, chosen):
         connection.execute(sql, parameters)
     connection.execute("COMMIT")

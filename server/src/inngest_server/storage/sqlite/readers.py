@@ -20,7 +20,7 @@ from inngest_server.storage.sqlite.connections import connect_reader
 from inngest_server.storage.sqlite.errors import translated
 from inngest_server.storage.sqlite.lane import Lane, T
 from inngest_server.storage.sqlite.queries import Query
-from inngest_server.storage.sqlite.statements import chunks, columns_of, marks_for, padded, selects
+from inngest_server.storage.sqlite.statements import chunks, columns_of, marks_for, selects
 
 POINT_READERS = 2
 LOAD_PAGE_ROWS = 2_000
@@ -74,12 +74,12 @@ class Readers:
     async def subscribers(self, names: Sequence[str]) -> dict[str, list[int]]:
         def work(connection: sqlite3.Connection) -> dict[str, list[int]]:
             found: dict[str, list[int]] = {name: [] for name in names}
-            for chunk, size in chunks([*found]):
+            for chunk in chunks([*found]):
                 sql = (
-                    f"SELECT event_name, shard FROM subscribers WHERE event_name IN {marks_for(size)} "
+                    f"SELECT event_name, shard FROM subscribers WHERE event_name IN {marks_for(len(chunk))} "
                     "ORDER BY event_name, shard"
                 )
-                for name, shard in connection.execute(sql, padded(chunk, size)):
+                for name, shard in connection.execute(sql, chunk):
                     found[name].append(shard)
             return found
 
@@ -135,10 +135,9 @@ def select(
 
 def read_journals(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
     rows: list[JournalRow] = []
-    for chunk, size in chunks([*dict.fromkeys(run_ids)]):
-        parameters = padded(chunk, size)
+    for chunk in chunks([*dict.fromkeys(run_ids)]):
         rows += select(
-            connection, JournalRow, f"WHERE run_id IN {marks_for(size)} ORDER BY run_id, n", parameters
+            connection, JournalRow, f"WHERE run_id IN {marks_for(len(chunk))} ORDER BY run_id, n", chunk
         )
     journals = {run_id: list(entries) for run_id, entries in groupby(rows, key=itemgetter(0))}
     for run_id, entries in journals.items():

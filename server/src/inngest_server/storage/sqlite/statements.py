@@ -3,26 +3,23 @@
 A statement of many rows runs in SQLite without the interpreter's lock. Row by row, the writer would ask for
 that lock again after each, and wait for the event loop every time.
 
-A statement is prepared once and kept, so the number of rows has few values, `SIZES`; what lies between is
-filled up by repeating the last row or key, which changes nothing: putting and removing may be repeated.
+A statement is prepared once and kept, so rows are taken in chunks of few sizes: powers of two, largest first.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.runs.records import RunRow
 from inngest_server.storage.records import KEY_WIDTH, TABLES, Key, Row
 from inngest_server.storage.sqlite.checks import PAYLOADS, with_checksums
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Numbers of rows for which there are statements; at most half of one is repetition."""
-SIZE_MAX = SIZES[-1]
-_SIZE_FOR = [next(size for size in SIZES if size >= count) for count in range(1, SIZE_MAX + 1)]
+CHUNK_MAX = 256
+"""Rows of the largest statement; 14 columns of them are well below SQLite's 32,766 parameters."""
 
-STATEMENTS_KEPT = 1024
+STATEMENTS_KEPT = 512
 """Prepared statements a connection keeps: more than there are, so that none is ever prepared twice."""
 
 INDEXED: dict[type[Row], frozenset[str]] = {
@@ -35,7 +32,8 @@ INDEXED: dict[type[Row], frozenset[str]] = {
 Replacing such a row would rewrite every index; updating the other columns does not.
 """
 
-Statement = tuple[str, list[Any]]
+ThingT = TypeVar("ThingT")
+Statement = tuple[str, Sequence[Any]]
 
 
 def columns_of(kind: type[Row]) -> tuple[str, ...]:
@@ -45,46 +43,29 @@ def columns_of(kind: type[Row]) -> tuple[str, ...]:
 
 def puts(kind: type[Row], rows: Sequence[Row]) -> Iterator[Statement]:
     """Statements that insert the rows or replace those with their keys."""
-    for chunk, size in chunks(with_checksums(kind, rows)):
-        yield put_sql(kind, size), flattened(chunk, size)
+    for chunk in chunks(with_checksums(kind, rows)):
+        yield put_sql(kind, len(chunk)), list(chain.from_iterable(chunk))
 
 
 def removes(kind: type[Row], keys: Sequence[Key]) -> Iterator[Statement]:
     """Statements that remove the rows with these keys."""
-    for chunk, size in chunks(keys):
-        yield remove_sql(kind, size), key_parameters(kind, chunk, size)
+    for chunk in chunks(keys):
+        yield remove_sql(kind, len(chunk)), _key_parameters(kind, chunk)
 
 
 def selects(kind: type[Row], keys: Sequence[Key]) -> Iterator[Statement]:
     """Statements that find the rows with these keys."""
-    for chunk, size in chunks(keys):
-        yield select_sql(kind, size), key_parameters(kind, chunk, size)
+    for chunk in chunks(keys):
+        yield select_sql(kind, len(chunk)), _key_parameters(kind, chunk)
 
 
-def chunks(things: Sequence[Any]) -> Iterator[tuple[Sequence[Any], int]]:
-    """The things in runs of at most `SIZE_MAX`, each with the size of the statement that takes it."""
-    count = len(things)
-    if 0 < count <= SIZE_MAX:
-        yield things, _SIZE_FOR[count - 1]
-        return
-    for start in range(0, count, SIZE_MAX):
-        chunk = things[start : start + SIZE_MAX]
-        yield chunk, _SIZE_FOR[len(chunk) - 1]
-
-
-def padded(chunk: Sequence[Any], size: int) -> list[Any]:
-    return [*chunk, *[chunk[-1]] * (size - len(chunk))]
-
-
-def flattened(chunk: Sequence[Sequence[Any]], size: int) -> list[Any]:
-    values = list(chain.from_iterable(chunk))
-    if (missing := size - len(chunk)) > 0:
-        values += [*chunk[-1]] * missing
-    return values
-
-
-def key_parameters(kind: type[Row], chunk: Sequence[Any], size: int) -> list[Any]:
-    return padded(chunk, size) if KEY_WIDTH.get(kind, 1) == 1 else flattened(chunk, size)
+def chunks(things: Sequence[ThingT]) -> Iterator[Sequence[ThingT]]:
+    """The things in order, in as few chunks as their sizes allow."""
+    start, left = 0, len(things)
+    while left:
+        size = min(CHUNK_MAX, 1 << (left.bit_length() - 1))
+        yield things[start : start + size]
+        start, left = start + size, left - size
 
 
 @cache
@@ -118,9 +99,14 @@ def marks_for(size: int) -> str:
     return f"({', '.join('?' * size)})"
 
 
+def _key_parameters(kind: type[Row], chunk: Sequence[Any]) -> Sequence[Any]:
+    return chunk if KEY_WIDTH.get(kind, 1) == 1 else list(chain.from_iterable(chunk))
+
+
 def _has_key(kind: type[Row], size: int) -> str:
-    width = KEY_WIDTH.get(kind, 1)
-    if width == 1:
-        return f"{kind._fields[0]} IN {marks_for(size)}"
-    keys = ", ".join([marks_for(width)] * size)
-    return f"({', '.join(kind._fields[:width])}) IN (VALUES {keys})"
+    names = kind._fields[: KEY_WIDTH.get(kind, 1)]
+    if len(names) == 1:
+        return f"{names[0]} IN {marks_for(size)}"
+    # Not `(a, b) IN (VALUES ...)`: that has no column's type, and SQLite would scan the table for it.
+    one = " AND ".join(f"{name} = ?" for name in names)
+    return " OR ".join([f"({one})"] * size)

@@ -154,9 +154,9 @@ class Writer:
             execute("COMMIT")
         except sqlite3.Error as error:
             return self._outcome_of(connection, error, at_commit=at_commit)
-        except BaseException:
+        except Exception as error:  # What the module raises for values that it cannot bind.
             self._roll_back(connection, None)
-            raise
+            raise translated(error, self._path) from error
         self._domain_time_ms = now_ms
         self.rows_changed = connection.total_changes
         return CommitResult(Outcome.DONE, stale, "") if stale else DONE

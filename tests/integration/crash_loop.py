@@ -1,0 +1,381 @@
+"""Kills a server under load, again and again, and audits what is left when all its runs have ended.
+
+    .venv/bin/python -m tests.integration.crash_loop --kills 200
+
+A client sends events as SDKs do: each request with an id seed or with event ids, and again until it is
+answered with 200; now and then once more after that, as if the answer had been lost. The server is killed
+with SIGKILL at random moments with many calls in flight, now and then while it is still starting, and is
+started again on the same directory. `audit.py` compares the three records. Its exit code is 1 when they
+differ, and the directory with all three is kept.
+"""
+
+import argparse
+import asyncio
+import base64
+import random
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import aiohttp
+import orjson
+
+from tests.integration.audit import Acknowledged, Findings, audit, connect
+from tests.integration.sigkill_app import APP_ID, PLANS, SERVE_PATH
+from tests.support.processes import REPOSITORY, Process, free_port
+from tests.support.server import ServerProcess
+
+START_TIMEOUT_S = 30.0
+SETTLE_TIMEOUT_S = 60.0
+POLL_S = 0.02
+
+SENDERS = 8
+EVENTS_PER_POST_MAX = 20
+UNFINISHED_MAX = 400
+"""Events whose run has not ended, so that the load fits the machine; most of them have a call in flight."""
+ANSWER_DELAY_MS = 100
+RESEND_DELAY_S = 0.05
+SENT_TWICE = 0.05
+WITH_IDS = 0.25
+KILLED_WHILE_STARTING = 0.1
+LOAD_S = (0.3, 1.8)
+"""Between the first call after a start and the kill."""
+
+
+class CrashLoopError(Exception):
+    """The loop cannot go on; the message says which part failed and where its log is."""
+
+
+@dataclass(slots=True)
+class Post:
+    """A request of the client: the same each time that it is sent."""
+
+    body: bytes
+    headers: dict[str, str]
+    events: list[dict[str, Any]]
+
+
+class Client:
+    """Sends events from several places at once, each request until it is acknowledged."""
+
+    def __init__(self, url: str, chance: random.Random, progress: "Progress") -> None:
+        self.acknowledged: list[Acknowledged] = []
+        self.events_sent = 0
+        self.resends = 0
+        self.repeats = 0
+        self.unexpected: list[str] = []
+        self._url = url
+        self._chance = chance
+        self._progress = progress
+
+    async def send_until(self, stop: asyncio.Event) -> None:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+            for _ in range(SENDERS):
+                group.create_task(self._send_posts(session, stop))
+
+    async def _send_posts(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if self.events_sent - self._progress.ended >= UNFINISHED_MAX:
+                await asyncio.sleep(POLL_S)
+                continue
+            post = self._make_post()
+            ids = await self._deliver(session, post)
+            for event, internal_id in zip(post.events, ids, strict=True):
+                event_id = event.get("id", internal_id)
+                number = event["data"]["number"]
+                self.acknowledged.append(Acknowledged(internal_id, event_id, event["name"], number))
+            if self._chance.random() < SENT_TWICE:
+                self.repeats += 1
+                again = await self._deliver(session, post)
+                if "x-inngest-event-id-seed" in post.headers and again != ids:
+                    self.unexpected.append(f"a repeated request was answered with {again}, before with {ids}")
+
+    def _make_post(self) -> Post:
+        count = self._chance.randint(1, EVENTS_PER_POST_MAX)
+        events: list[dict[str, Any]] = [
+            {"name": f"{APP_ID}/{self._chance.choice([*PLANS])}", "data": {"number": self.events_sent + n}}
+            for n in range(count)
+        ]
+        self.events_sent += count
+        headers = {"content-type": "application/json"}
+        if self._chance.random() < WITH_IDS:
+            for event in events:
+                event["id"] = f"order-{event['data']['number']}"
+        else:
+            seed = base64.b64encode(self._chance.randbytes(10)).decode()
+            headers["x-inngest-event-id-seed"] = f"{time.time_ns() // 1_000_000},{seed}"
+        return Post(orjson.dumps(events), headers, events)
+
+    async def _deliver(self, session: aiohttp.ClientSession, post: Post) -> list[str]:
+        while True:
+            try:
+                async with session.post(
+                    f"{self._url}/e/test", data=post.body, headers=post.headers
+                ) as response:
+                    answer = await response.read()
+                    if response.status == 200:
+                        return orjson.loads(answer)["ids"]
+                    if response.status != 503:
+                        self.unexpected.append(
+                            f"an event was answered with {response.status}: {answer[:200]!r}"
+                        )
+            except (aiohttp.ClientError, OSError):
+                pass  # Killed or not listening yet; what an SDK does then is to send again.
+            self.resends += 1
+            await asyncio.sleep(RESEND_DELAY_S)
+
+
+class Progress:
+    """Follows the witness file."""
+
+    def __init__(self, witness: Path) -> None:
+        self._witness = witness
+        self._offset = 0
+        self._ended: set[str] = set()
+        self.last_at_ns = 0
+
+    @property
+    def ended(self) -> int:
+        """Runs whose end the app has reported."""
+        return len(self._ended)
+
+    def read(self) -> list[dict[str, Any]]:
+        """The lines since the last time."""
+        if not self._witness.exists():
+            return []
+        with self._witness.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        text = text[: text.rfind(b"\n") + 1]
+        self._offset += len(text)
+        lines = [orjson.loads(line) for line in text.splitlines()]
+        for line in lines:
+            self.last_at_ns = line["at_ns"]
+            if line["op"] == "End":
+                self._ended.add(line["run_id"])
+        return lines
+
+    async def follow(self) -> None:
+        while True:
+            self.read()
+            await asyncio.sleep(POLL_S)
+
+
+@dataclass(slots=True)
+class Result:
+    """What happened, for people and for the test."""
+
+    findings: Findings
+    kills: int = 0
+    acknowledged: int = 0
+    resends: int = 0
+    repeats: int = 0
+    in_flight: list[int] = field(default_factory=list)
+    """Calls without an answer, at each kill."""
+    first_call_s: list[float] = field(default_factory=list)
+    """From each start of the server's process to its first call."""
+    settled_s: float = 0.0
+    elapsed_s: float = 0.0
+
+    def __str__(self) -> str:
+        figures = self.findings.figures
+        retried = {name: count for name, count in figures.items() if name.startswith("failed_tries")}
+        in_flight, first_call_s = self.in_flight or [0], self.first_call_s or [0.0]
+        return "\n".join(
+            (
+                f"{self.kills} kills in {self.elapsed_s:.1f} s, settled after {self.settled_s:.1f} s",
+                f"events: {figures['events']} stored, {self.acknowledged} acknowledged; "
+                f"requests sent again: {self.resends} until acknowledged, {self.repeats} after that",
+                f"runs: {figures['runs']}; calls: {figures['calls']}; steps executed more than once: "
+                f"{figures['steps_executed_again']}; tries that the app lost: {retried or 'none'}",
+                f"calls in flight at a kill: median {median(in_flight):.0f}, most {max(in_flight)}",
+                f"from start of the process to first call: median {median(first_call_s):.2f} s, "
+                f"longest {max(first_call_s):.2f} s",
+                f"problems: {self.findings.problem_count}",
+                *(f"  {problem}" for problem in self.findings.problems),
+            )
+        )
+
+
+class CrashLoop:
+    """One server on one directory, an app and a client, and whoever kills the server."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.directory = directory
+        self.witness = directory / "witness.jsonl"
+        self.result = Result(Findings())
+        self._chance = random.Random(seed)
+        self._data = directory / "data"
+        app_port = free_port()
+        self._app_url = f"http://127.0.0.1:{app_port}{SERVE_PATH}"
+        options = ("--sdk-url", self._app_url, "--retry-interval", "1")
+        self._server = ServerProcess(self._data, "dev", *options)
+        self._started_at_ns = 0
+        self._app = Process(
+            [sys.executable, "-m", "tests.integration.sigkill_app"],
+            log=directory / "app.log",
+            cwd=REPOSITORY,
+            env={
+                "PORT": str(app_port),
+                "SERVER_URL": self._server.url,
+                "SIGKILL_LOG": str(self.witness),
+                "ANSWER_DELAY_MS": str(ANSWER_DELAY_MS),
+            },
+        )
+        self._progress = Progress(self.witness)
+        self._client = Client(self._server.url, random.Random(seed + 1), self._progress)
+
+    @property
+    def acknowledged(self) -> list[Acknowledged]:
+        return self._client.acknowledged
+
+    async def run(self, kills: int) -> Result:
+        """Kill so many times, settle, stop and audit."""
+        began_s = time.monotonic()
+        try:
+            self._app.start()
+            self._start()
+            await self._register()
+            await self._kill_under_load(kills)
+            await self._settle()
+            if (code := self._server.stop()) != 0:
+                raise CrashLoopError(f"the server ended with {code} after SIGTERM; see {self._server.log}")
+        finally:
+            for process in (self._server, self._app):
+                if process.is_running:
+                    process.kill()
+        await asyncio.to_thread(self._audit)
+        self.result.elapsed_s = time.monotonic() - began_s
+        return self.result
+
+    def _start(self) -> None:
+        self._started_at_ns = time.time_ns()
+        Process.start(self._server)  # The server's own `start` would hold up the client until it listens.
+
+    async def _register(self) -> None:
+        """Until the app's functions are known; events sent before would start nothing."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        async with aiohttp.ClientSession() as session:
+            while time.monotonic() < deadline_s:
+                try:
+                    async with session.put(self._app_url) as response:
+                        if response.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(POLL_S)
+        raise CrashLoopError(
+            f"the app could not register within {START_TIMEOUT_S:.0f} s; see {self.directory}"
+        )
+
+    async def _kill_under_load(self, kills: int) -> None:
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(self._progress.follow())
+            sending = group.create_task(self._client.send_until(stop))
+            await self._first_call()
+            while self.result.kills < kills:
+                await asyncio.sleep(self._chance.uniform(*LOAD_S))
+                await self._kill_and_start()
+            await asyncio.sleep(LOAD_S[0])
+            stop.set()
+            await sending
+            following.cancel()
+
+    async def _kill_and_start(self) -> None:
+        self._server.kill()
+        self.result.kills += 1
+        self.result.in_flight.append(calls_in_flight(self._data))
+        self._start()
+        if self._chance.random() < KILLED_WHILE_STARTING:
+            await asyncio.sleep(self._chance.uniform(0.0, 1.5))
+            self._server.kill()
+            self.result.kills += 1
+            self._start()
+        self.result.first_call_s.append(await self._first_call())
+
+    async def _first_call(self) -> float:
+        """Wait for the app to be called by the running server; the time since its process was started."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while self._progress.last_at_ns <= self._started_at_ns:
+            if not self._server.is_running:
+                raise CrashLoopError(f"the server ended by itself; see {self._server.log}")
+            if time.monotonic() > deadline_s:
+                raise CrashLoopError(
+                    f"no call within {START_TIMEOUT_S:.0f} s of a start; see {self._server.log}"
+                )
+            await asyncio.sleep(POLL_S / 10)
+        return (self._progress.last_at_ns - self._started_at_ns) / 1e9
+
+    async def _settle(self) -> None:
+        """Until no run is unfinished."""
+        began_s = time.monotonic()
+        connection = connect(self._data)
+        try:
+            while unfinished := count_unfinished(connection):
+                if time.monotonic() - began_s > SETTLE_TIMEOUT_S:
+                    self.result.findings.add(
+                        [f"{unfinished} runs did not end within {SETTLE_TIMEOUT_S:.0f} s"]
+                    )
+                    return
+                await asyncio.sleep(POLL_S * 5)
+        finally:
+            connection.close()
+            self.result.settled_s = time.monotonic() - began_s
+
+    def _audit(self) -> None:
+        result, client = self.result, self._client
+        before = result.findings
+        result.findings = audit(self._data, self.witness, client.acknowledged)
+        result.findings.add([*before.problems, *client.unexpected])
+        if client.events_sent != len(client.acknowledged):
+            result.findings.add(
+                [f"{client.events_sent} events were sent, {len(client.acknowledged)} acknowledged"]
+            )
+        result.acknowledged = len(client.acknowledged)
+        result.resends, result.repeats = client.resends, client.repeats
+
+
+def calls_in_flight(data: Path) -> int:
+    """Items whose answer is not recorded, as a server that is not running left them."""
+    connection = connect(data)
+    try:
+        (count,) = connection.execute("SELECT count(*) FROM items WHERE state = 'sent'").fetchone()
+    except sqlite3.Error as error:
+        raise CrashLoopError(f"the database of a killed server cannot be read: {error}") from error
+    finally:
+        connection.close()
+    return count
+
+
+def count_unfinished(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM runs WHERE ended_at_ms IS NULL").fetchone()
+    return count
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--keep", action="store_true", help="keep the directory though all is well")
+    given = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="inngest-crash-loop-"))
+    print(f"seed {given.seed}, {given.kills} kills, files in {directory}", flush=True)
+    result = asyncio.run(CrashLoop(directory, given.seed).run(given.kills))
+    print(result)
+    if result.findings.problem_count:
+        return 1
+    if not given.keep:
+        shutil.rmtree(directory)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""A server killed with SIGKILL under load loses nothing and doubles nothing. See `crash_loop.py`."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.integration.audit import audit
+from tests.integration.crash_loop import CrashLoop
+from tests.integration.sigkill_app import APP_ID, step_hash
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+KILLS = 3
+CALLS_IN_FLIGHT = 20
+"""At each kill at least so many, or the test would show little."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def test_a_server_killed_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    seed = int.from_bytes(os.urandom(3))
+
+    result = await CrashLoop(tmp_path, seed).run(KILLS)
+
+    print(f"seed {seed}\n{result}")
+    assert not result.findings.problem_count, f"seed {seed}, files in {tmp_path}\n{result}"
+    assert result.kills >= KILLS
+    assert min(result.in_flight) >= CALLS_IN_FLIGHT
+    assert result.findings.figures["runs"] >= result.acknowledged > 0
+
+
+DAMAGES = {
+    "was acknowledged and is gone": "DELETE FROM events WHERE internal_id = :event",
+    "is stored as": "UPDATE events SET name = 'sigkill/five' WHERE internal_id = :event",
+    "has 0 runs": "DELETE FROM runs WHERE run_id = :run",
+    "has 2 runs": "INSERT INTO runs SELECT '0' || substr(run_id, 2, 25) || 'X', shard, function_id, "
+    "function_version, event_id, event_name, cron, parent, status, created_at_ms, started_at_ms, "
+    "ended_at_ms, output, crc FROM runs WHERE run_id = :run",
+    "it is Failed": "UPDATE runs SET status = 'Failed' WHERE run_id = :run",
+    "have not ended": "UPDATE runs SET ended_at_ms = NULL, status = 'Running' WHERE run_id = :run",
+    "its output is": "UPDATE runs SET output = '{}' WHERE run_id = :run",
+    "journal entry 3 follows 1": "DELETE FROM journal WHERE run_id = :run AND n = 2",
+    "does not end with its end": "DELETE FROM journal WHERE run_id = :run AND kind = 'ended'",
+    "was given": 'UPDATE journal SET payload = \'{"data":"x"}\' WHERE run_id = :run AND step_id = :step',
+    "never returned": 'UPDATE journal SET payload = \'{"data":"x"}\' WHERE run_id = :run AND step_id = :step',
+    "changed on disk": 'UPDATE journal SET payload = \'{"data":"x"}\' WHERE run_id = :run AND n = 1',
+    "was recorded twice": "UPDATE journal SET step_id = :step WHERE run_id = :run AND kind = 'memo'",
+    "rows are left in items": "INSERT INTO items SELECT run_id, shard, run_id, 'discovery', '', 0, 0, 1, 0, "
+    "'sent', 0, 0, 0, '' FROM runs WHERE run_id = :run",
+}
+"""What the auditor must say, and what is done to the database before."""
+
+
+async def test_the_auditor_notices_each_kind_of_damage(tmp_path: Path) -> None:
+    loop = CrashLoop(tmp_path, seed=1)
+    result = await loop.run(kills=0)
+    assert not result.findings.problem_count, str(result)
+    with sqlite3.connect(tmp_path / "data" / "main.db") as connection:
+        run_id, event_id = connection.execute(
+            "SELECT run_id, internal_id FROM runs JOIN events ON runs.event_id = events.internal_id "
+            "WHERE name = ? AND events.event_id = internal_id LIMIT 1",
+            (f"{APP_ID}/parallel3",),
+        ).fetchone()
+    connection.close()
+    values = {"run": run_id, "event": event_id, "step": step_hash("left")}
+
+    for told, sql in DAMAGES.items():
+        data = tmp_path / "damaged" / "data"
+        shutil.rmtree(data, ignore_errors=True)
+        shutil.copytree(tmp_path / "data", data)
+        with sqlite3.connect(data / "main.db") as connection:
+            assert connection.execute(sql, values).rowcount > 0, sql
+        connection.close()
+        findings = await asyncio.to_thread(audit, data, loop.witness, loop.acknowledged)
+        assert any(told in problem for problem in findings.problems), (told, findings.problems)

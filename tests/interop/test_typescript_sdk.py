@@ -1,0 +1,63 @@
+"""The official TypeScript SDK against a server in development: every row of cases.md."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.interop import common
+from tests.interop.harness import TYPESCRIPT, Case, World, check, world
+from tests.interop.table import cases
+from tests.support.processes import wait_for
+
+CASES = cases(TYPESCRIPT)
+
+# One server and one app for the module, so all of it belongs to one worker.
+pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("interop-typescript")]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The app on a server, with all cases begun."""
+    with world(tmp_path_factory.mktemp("typescript"), TYPESCRIPT, cases=CASES) as made:
+        yield made
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_case(served: World, case: Case) -> None:
+    check(case, served.outcome(case))
+
+
+def test_a_step_sends_the_signal_that_another_run_waits_for(served: World) -> None:
+    waiting = served.api.send("interop/wait-signal", {"signal": "s2"})
+    run_id = wait_for(
+        lambda: next((run["run_id"] for run in served.api.runs_of_event(waiting)), None), "the waiting run"
+    )
+    wait_for(lambda: bool(served.app.calls(run_id)), "its first call")
+
+    def sent() -> bool:
+        (sender,) = served.api.wait_runs(served.api.send("interop/send-signal", {"signal": "s2"}))
+        return (sender["status"], sender["output"]) == ("Completed", {"sent": True})
+
+    wait_for(sent, "somebody waits for the signal", interval_s=0.1)
+    assert served.api.wait_ended(run_id)["output"] == {
+        "matched": True,
+        "name": "s2",
+        "data": {"from": "send-signal"},
+    }
+
+
+def test_an_event_that_fails_the_filter_starts_nothing(served: World) -> None:
+    common.check_filter(served)
+
+
+def test_an_approval_of_another_id_leaves_the_wait_open(served: World) -> None:
+    common.check_other_approval(served)
+
+
+def test_steps_of_one_concurrency_key_never_overlap(served: World) -> None:
+    common.check_limit(served)
+
+
+@pytest.mark.slow
+def test_cron_runs_at_the_full_minute(served: World) -> None:
+    common.check_cron(served)

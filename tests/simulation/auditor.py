@@ -1,0 +1,599 @@
+"""Keeps its own record of a world, outside the system, and says what is wrong.
+
+It sees four things: what was acknowledged to clients, every batch as the disk takes it, every call request that
+leaves a node, and what user code in the apps really did. Safety is checked as these arrive; `check_settled` says
+whether anything was lost or left behind. Order is the order of these arrivals (`_seq`), never a clock.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from inngest_server.apps.records import FunctionRow
+from inngest_server.events.records import EventRow
+from inngest_server.runs.records import ItemRow, ItemState, JournalKind, JournalRow, RunRow, RunStatus, WaitKind, WaitRow
+from inngest_server.storage.memory import MemoryStorage
+from inngest_server.storage.protocol import Batch
+from inngest_server.storage.records import MessageRow
+
+from .apps import Request
+from .programs import Found, Sleep
+
+MARK_LIFETIME_MS = 24 * 3_600_000
+RETRY_DELAYS_MS = [1000 * s for s in (15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200)]
+LOSSES_PER_ATTEMPT = 10
+PROBLEMS_MAX = 20
+SERVER_ERRORS = frozenset(
+    "unreachable not_sdk invalid_response malformed_op no_progress call_lost internal".split()
+) | {"Server returned a fatal error"}
+
+
+class AuditError(AssertionError):
+    """The world did what it must not. The message names the seed and every problem found."""
+
+
+@dataclass
+class Client:
+    """An event that a client was told is stored."""
+
+    internal_id: str
+    began: int
+
+
+@dataclass
+class StoredEvent:
+    row: EventRow
+    seq: int
+    k: Any
+    duplicate: bool
+    first: str
+    """Internal id of the first event of its id."""
+
+
+@dataclass
+class Wait:
+    row: WaitRow
+    opened: int
+    closed: int = 0
+    how: str = ""
+    """`event`, `timeout`, `child`, `signal`, `sleep`, or `end` with its run."""
+    event: str = ""
+    """Internal id of the event that ended it."""
+
+
+@dataclass
+class Run:
+    row: RunRow
+    k: Any
+    memos: dict[str, bytes] = field(default_factory=dict)
+    entries: int = 0
+    items: set[str] = field(default_factory=set)
+    waits: set[str] = field(default_factory=set)
+    ended: int = 0
+    event_seen: bytes | None = None
+    sleeps: dict[str, int] = field(default_factory=dict)
+    """Step id to the moment before which it must not be over."""
+
+
+@dataclass
+class Limit:
+    limit: int
+    key: str
+
+
+@dataclass
+class Registered:
+    """A function as the last committed sync left it."""
+
+    slug: str
+    event: str | None
+    expression: str | None
+    max_attempts: int
+    limits: list[Limit]
+    limits_before: list[Limit]
+    active: bool
+    changed: int
+
+
+@dataclass
+class Dispatch:
+    attempt: int
+    due_ms: int
+    seen: int = 0
+    failed: bool = False
+
+
+class Auditor:
+    """Everything that was seen, and what was wrong with it."""
+
+    def __init__(self, describe: str, now_ms: Callable[[], int]) -> None:
+        self._describe = describe
+        self._now_ms = now_ms
+        self._seq = 0
+        self.problems: list[str] = []
+        self.runs: dict[str, Run] = {}
+        self.items: dict[str, ItemRow] = {}
+        self.waits: dict[str, Wait] = {}
+        self.events: dict[str, StoredEvent] = {}
+        self.acknowledged: dict[str, Client] = {}
+        self.functions: dict[str, Registered] = {}
+        self._ids: dict[str, tuple[str, int]] = {}
+        self._runs_of: dict[tuple[str, str], list[str]] = {}
+        """Function id and first internal id to the runs that were made."""
+        self._expected: set[tuple[str, str]] = set()
+        self._dispatches: dict[tuple[str, int], Dispatch] = {}
+        self._holders: dict[tuple[str, str, str], set[str]] = {}
+        self._results: dict[tuple[str, str], set[bytes]] = {}
+        self._errors: dict[tuple[str, str], set[bytes]] = {}
+        self._outputs: dict[str, set[bytes]] = {}
+        self._raised: dict[str, set[bytes]] = {}
+        self._signals: set[bytes] = set()
+        self._closed: list[Wait] = []
+        self.requests = 0
+
+    # What is seen.
+
+    def begin(self) -> int:
+        """A client's request begins; its place in the order of everything."""
+        self._seq += 1
+        return self._seq
+
+    def acknowledge(self, internal_ids: Sequence[str], began: int) -> None:
+        for internal_id in internal_ids:
+            self.acknowledged.setdefault(internal_id, Client(internal_id, began))
+            if internal_id not in self.events:
+                self._wrong(f"event {internal_id} was answered with 200 and is not on disk")
+
+    def acknowledged_cancel(self, run_id: str) -> None:
+        run = self.runs.get(run_id)
+        if run is not None and not run.ended:
+            self._wrong(f"cancelling run {run_id} was answered, and the run goes on")
+
+    def signalled(self, signal: str, data: bytes) -> None:
+        self._signals.add(_plain(b'{"signal":"%b","data":%b}' % (signal.encode(), data)))
+
+    def step_ran(self, request: Request, step_id: str, result: bytes) -> None:
+        self._results.setdefault((request.run_id, step_id), set()).add(_plain(result))
+
+    def step_raised(self, request: Request, step_id: str, error: bytes) -> None:
+        self._errors.setdefault((request.run_id, step_id), set()).add(_plain(error))
+        self.call_failed(request.item_id, request.generation)
+
+    def returned(self, request: Request, output: bytes) -> None:
+        self._outputs.setdefault(request.run_id, set()).add(_plain(output))
+
+    def raised(self, request: Request, error: bytes) -> None:
+        self._raised.setdefault(request.run_id, set()).add(_plain(error))
+        self.call_failed(request.item_id, request.generation)
+
+    def call_failed(self, item_id: str, generation: int) -> None:
+        """A dispatch may count as a failed attempt: the app or the network failed it."""
+        dispatch = self._dispatches.get((item_id, generation))
+        if dispatch is not None:
+            dispatch.failed = True
+
+    def reported(self, request: Request, found: Sequence[Found]) -> None:
+        run = self.runs.get(request.run_id)
+        for one in found:
+            if run is not None and isinstance(one.statement, Sleep):
+                # No wait of the run can be over before the first time that anybody asked for it.
+                run.sleeps.setdefault(one.step_id, self._now_ms() + 1000 * one.statement.seconds)
+
+    def sending(self, request: Request) -> None:
+        """A call request leaves the node."""
+        self.requests += 1
+        self._seq += 1
+        name = f"request for {request.item_id} generation {request.generation}"
+        run = self.runs.get(request.run_id)
+        dispatch = self._dispatches.get((request.item_id, request.generation))
+        if run is None or dispatch is None:
+            self._wrong(f"{name} was sent before the disk knew of it")
+            return
+        dispatch.seen += 1
+        if dispatch.seen > 1:
+            self._wrong(f"{name} was sent {dispatch.seen} times")
+        if run.ended:
+            self._wrong(f"{name} was sent after the end of the run")
+        if dispatch.due_ms > self._now_ms():
+            self._wrong(f"{name} was sent {dispatch.due_ms - self._now_ms()} ms early")
+        if request.attempt != dispatch.attempt:
+            self._wrong(f"{name} says attempt {request.attempt}, stored is {dispatch.attempt}")
+        if request.stack != list(run.memos)[: len(request.stack)]:
+            self._wrong(f"{name} has the stack {request.stack}, stored is {list(run.memos)}")
+        if list(request.raw_memos) != sorted(request.stack):
+            self._wrong(f"{name} has memos of {list(request.raw_memos)} and the stack {request.stack}")
+        for step_id, memo in request.raw_memos.items():
+            if step_id in run.memos and memo != _plain(run.memos[step_id]):
+                self._wrong(f"{name} has {memo!r} for step {step_id}, stored is {run.memos[step_id]!r}")
+        event = _plain(orjson.dumps(request.event))
+        if run.event_seen not in (None, event):
+            self._wrong(f"{name} has another event than the requests before it")
+        run.event_seen = event
+
+    # What the disk takes.
+
+    def applied(self, batch: Batch) -> None:
+        """One batch became durable."""
+        self._seq += 1
+        if batch.now_ms > self._now_ms():
+            self._wrong(f"a batch was decided {batch.now_ms - self._now_ms()} ms ahead of every clock")
+        touched: dict[str, None] = {}
+        for row in self._rows(batch, FunctionRow):
+            self._sync(row)
+        new_events = [self._store_event(row, batch.now_ms) for row in self._rows(batch, EventRow)]
+        for row in self._rows(batch, RunRow):
+            self._put_run(row)
+            touched[row.run_id] = None
+        closing = {wait_id: self.waits.pop(wait_id, None) for wait_id in batch.gone.get(WaitRow, {})}
+        for row in self._rows(batch, WaitRow):
+            self._put_wait(row)
+            touched[row.run_id] = None
+        memo_of = {(e.run_id, e.step_id): e for e in batch.journal if e.kind == JournalKind.MEMO}
+        for entry in batch.journal:
+            self._append(entry)
+            touched[entry.run_id] = None
+        for wait in closing.values():
+            if wait is not None:
+                self._close_wait(wait, memo_of.get((wait.row.run_id, wait.row.step_id)), batch)
+                touched[wait.row.run_id] = None
+        for item_id in batch.gone.get(ItemRow, {}):
+            item = self.items.pop(item_id, None)
+            if item is not None:
+                self._stop_holding(item)
+                self.runs[item.run_id].items.discard(item_id)
+                touched[item.run_id] = None
+        items = self._rows(batch, ItemRow)
+        for row in items:
+            if row.state != ItemState.SENT:  # Those that give slots back come before those that take them.
+                self._put_item(row, batch)
+        for row in items:
+            if row.state == ItemState.SENT:
+                self._put_item(row, batch)
+        for run_id in touched:
+            self._check_run(run_id)
+        for event in new_events:
+            if event is not None:
+                self._check_started(event)
+
+    def _rows(self, batch: Batch, kind: type[Any]) -> list[Any]:
+        return list(batch.rows.get(kind, {}).values())
+
+    def _sync(self, row: FunctionRow) -> None:
+        config = orjson.loads(row.config)
+        before = self.functions.get(row.function_id)
+        trigger = next((one for one in config["triggers"] if "event" in one), {})
+        limits = [Limit(one["limit"], one.get("key", "")) for one in config.get("concurrency", ())]
+        self.functions[row.function_id] = Registered(
+            slug=row.slug,
+            event=trigger.get("event"),
+            expression=trigger.get("expression"),
+            max_attempts=config["steps"]["step"]["retries"]["attempts"] + 1,
+            limits=limits,
+            limits_before=before.limits if before else limits,
+            active=row.archived_at_ms is None,
+            changed=self._seq,
+        )
+
+    def _store_event(self, row: EventRow, now_ms: int) -> StoredEvent | None:
+        known = self.events.get(row.internal_id)
+        if known is not None:
+            if row.body != known.row.body:
+                self._wrong(f"the stored event {row.internal_id} was changed")
+            return None
+        k = orjson.loads(row.body).get("data", {}).get("k") if row.body else None
+        event = self.events[row.internal_id] = StoredEvent(row, self._seq, k, False, row.internal_id)
+        if row.name.startswith("inngest/"):
+            return None
+        first = self._ids.get(row.event_id)
+        if first is not None and first[1] > now_ms:
+            event.duplicate, event.first = True, first[0]
+        else:
+            self._ids[row.event_id] = (row.internal_id, row.received_at_ms + MARK_LIFETIME_MS)
+        for function_id, function in self.functions.items():
+            if function.changed == self._seq:
+                continue  # Synced in the same batch: before or after the event.
+            if function.active and function.event == row.name and _is_true(function.expression, event.k):
+                self._expected.add((function_id, event.first))
+        return event
+
+    def _check_started(self, event: StoredEvent) -> None:
+        for function_id in self.functions:
+            key = (function_id, event.first)
+            if key in self._expected and len(self._runs_of.get(key, ())) != 1:
+                self._wrong(
+                    f"event {event.row.internal_id} (first {event.first}) has the runs {self._runs_of.get(key)} of "
+                    f"{self.functions[function_id].slug}"
+                )
+
+    def _put_run(self, row: RunRow) -> None:
+        run = self.runs.get(row.run_id)
+        event = self.events.get(row.event_id)
+        if run is None:
+            if event is None:
+                self._wrong(f"run {row.run_id} has no event")
+                return
+            run = self.runs[row.run_id] = Run(row, event.k)
+            if row.parent is None and row.cron is None:
+                self._runs_of.setdefault((row.function_id, event.first), []).append(row.run_id)
+        elif run.ended:
+            if row != run.row:
+                self._wrong(f"run {row.run_id} ended as {run.row} and became {row}")
+            return
+        run.row = row
+        if not RunStatus(row.status).has_ended:
+            return
+        run.ended = self._seq
+        output = _plain(row.output) if row.output is not None else None
+        if row.status == RunStatus.COMPLETED and output not in self._outputs.get(row.run_id, ()):
+            self._wrong(f"run {row.run_id} ended with {row.output!r}, which its app never returned")
+        if row.status == RunStatus.FAILED:
+            name = orjson.loads(row.output or b"{}").get("name")
+            if output not in self._raised.get(row.run_id, ()) and name not in SERVER_ERRORS:
+                self._wrong(f"run {row.run_id} failed with {row.output!r}, which its app never raised")
+
+    def _put_wait(self, row: WaitRow) -> None:
+        if row.wait_id in self.waits:
+            self._wrong(f"wait {row.wait_id} was opened twice")
+        self.waits[row.wait_id] = Wait(row, self._seq)
+        if row.run_id in self.runs and row.kind != WaitKind.CANCEL:
+            self.runs[row.run_id].waits.add(row.wait_id)
+
+    def _append(self, entry: JournalRow) -> None:
+        run = self.runs.get(entry.run_id)
+        if run is None:
+            self._wrong(f"a journal entry of the unknown run {entry.run_id}")
+            return
+        run.entries += 1
+        if entry.n != run.entries:
+            self._wrong(f"journal of {entry.run_id}: entry {entry.n} stands where {run.entries} belongs")
+            run.entries = entry.n
+        if run.ended and run.ended != self._seq:
+            self._wrong(f"journal of {entry.run_id}: {entry.kind} was added after the end")
+        if entry.kind != JournalKind.MEMO:
+            return
+        assert entry.payload is not None
+        if entry.step_id in run.memos:
+            self._wrong(f"step {entry.step_id} of {entry.run_id} has a second memo")
+        run.memos[entry.step_id] = entry.payload
+        memo = orjson.loads(entry.payload)
+        op = orjson.loads(entry.meta).get("op")
+        key = (entry.run_id, entry.step_id)
+        if op == "StepRun" and _plain(orjson.dumps(memo["data"])) not in self._results.get(key, ()):
+            self._wrong(f"memo {entry.payload!r} of {key} is no result of the step")
+        if op == "StepFailed" and _plain(orjson.dumps(memo["error"])) not in self._errors.get(key, ()):
+            self._wrong(f"memo {entry.payload!r} of {key} is no error of the step")
+        if op == "Sleep":
+            early_ms = run.sleeps.get(entry.step_id, 0) - entry.at_ms
+            if memo is not None or early_ms > 0:
+                self._wrong(f"sleep {key} ended {early_ms} ms early with {memo}")
+
+    def _close_wait(self, wait: Wait, memo: JournalRow | None, batch: Batch) -> None:
+        row = wait.row
+        self._closed.append(wait)
+        wait.closed = self._seq
+        run = self.runs[row.run_id]
+        run.waits.discard(row.wait_id)
+        if memo is None:
+            wait.how = "end" if run.ended else "timeout"
+            if wait.how == "timeout" and (row.kind != WaitKind.CANCEL or row.fires_at_ms > batch.now_ms):
+                self._wrong(f"{row.kind} wait {row.wait_id} vanished without a memo")
+            return
+        meta = orjson.loads(memo.meta)
+        payload = memo.payload or b""
+        if row.kind == WaitKind.SLEEP or meta.get("timeout"):
+            wait.how = "timeout"
+            if memo.at_ms < row.fires_at_ms:
+                self._wrong(f"timer of {row.wait_id} fired {row.fires_at_ms - memo.at_ms} ms early")
+            if row.kind == WaitKind.INVOKE:
+                self._check_child_is_running(row)
+            elif payload != b"null":
+                self._wrong(f"wait {row.wait_id} timed out with {payload!r}")
+        elif row.kind == WaitKind.EVENT:
+            wait.how, wait.event = "event", meta.get("event", "")
+            self._check_woken(wait, run, payload)
+        elif row.kind == WaitKind.SIGNAL:
+            wait.how = "signal"
+            if _plain(orjson.dumps(orjson.loads(payload)["data"])) not in self._signals:
+                self._wrong(f"wait {row.wait_id} got the signal {payload!r}, which nobody sent")
+        else:
+            wait.how = "child"
+            self._check_child_result(row, payload)
+
+    def _check_woken(self, wait: Wait, run: Run, payload: bytes) -> None:
+        row = wait.row
+        event = self.events.get(wait.event)
+        if event is None:
+            self._wrong(f"wait {row.wait_id} was ended by the unknown event {wait.event}")
+            return
+        if event.row.body != payload:
+            self._wrong(f"wait {row.wait_id} got {payload!r}, the event is {event.row.body!r}")
+        if event.seq < wait.opened:
+            self._wrong(f"wait {row.wait_id} was ended by {wait.event}, which was there before it")
+        if event.duplicate:
+            self._wrong(f"wait {row.wait_id} was ended by {wait.event}, a duplicate")
+        if wait.event == run.row.event_id:
+            self._wrong(f"wait {row.wait_id} was ended by the run's own event")
+        if not self._is_for(wait, event, run):
+            self._wrong(f"wait {row.wait_id} for {row.name} {row.expression!r} got {payload!r}")
+
+    def _is_for(self, wait: Wait, event: StoredEvent, run: Run) -> bool:
+        return event.row.name == wait.row.name and (not wait.row.expression or event.k == run.k)
+
+    def _child_of(self, row: WaitRow) -> Run | None:
+        return next((run for run in self.runs.values() if run.row.parent == row.wait_id), None)
+
+    def _check_child_is_running(self, row: WaitRow) -> None:
+        child = self._child_of(row)
+        if child is not None and child.ended and child.ended < self._seq:
+            self._wrong(f"invocation {row.wait_id} timed out although {child.row.run_id} had ended")
+
+    def _check_child_result(self, row: WaitRow, payload: bytes) -> None:
+        child = self._child_of(row)
+        memo = orjson.loads(payload)
+        if child is None:
+            if "could not find function" not in str(memo):
+                self._wrong(f"invocation {row.wait_id} got {payload!r} and has no run")
+            return
+        if not child.ended:
+            self._wrong(f"invocation {row.wait_id} got {payload!r} of a run that has not ended")
+        elif child.row.output is not None:
+            key = "data" if child.row.status == RunStatus.COMPLETED else "error"
+            if memo != {key: orjson.loads(child.row.output)}:
+                self._wrong(f"invocation {row.wait_id} got {payload!r}, its run ended with {child.row.output!r}")
+
+    # Items.
+
+    def _put_item(self, row: ItemRow, batch: Batch) -> None:
+        run = self.runs.get(row.run_id)
+        if run is None:
+            self._wrong(f"item {row.item_id} of the unknown run {row.run_id}")
+            return
+        before = self.items.get(row.item_id)
+        run.items.add(row.item_id)
+        self.items[row.item_id] = row
+        function = self.functions[run.row.function_id]
+        if row.attempt >= function.max_attempts:
+            self._wrong(f"item {row.item_id} has attempt {row.attempt} of {function.max_attempts}")
+        if before is not None:
+            self._check_change(before, row, batch)
+        if row.state != ItemState.SENT:
+            if before is not None and not row.losses:
+                self._stop_holding(before)
+            return
+        generation = before.generation if before is not None else 0
+        if row.generation == generation and before is not None and before.state == ItemState.SENT:
+            return
+        if row.generation != generation + 1:
+            self._wrong(f"item {row.item_id} went from generation {generation} to {row.generation}")
+        if row.sent_at_ms < row.due_at_ms:
+            self._wrong(f"item {row.item_id} was sent {row.due_at_ms - row.sent_at_ms} ms early")
+        self._dispatches[row.item_id, row.generation] = Dispatch(row.attempt, row.due_at_ms)
+        self._hold(row, run, function)
+
+    def _check_change(self, before: ItemRow, row: ItemRow, batch: Batch) -> None:
+        if row.attempt not in (0, before.attempt, before.attempt + 1):
+            self._wrong(f"item {row.item_id} went from attempt {before.attempt} to {row.attempt}")
+        if row.attempt == before.attempt + 1:
+            dispatch = self._dispatches.get((row.item_id, before.generation))
+            is_lost = before.losses + 1 >= LOSSES_PER_ATTEMPT
+            if dispatch is None or not (dispatch.failed or is_lost):
+                self._wrong(f"item {row.item_id} lost attempt {before.attempt}, but no call of it failed")
+            wait_ms = row.due_at_ms - batch.now_ms
+            if wait_ms < RETRY_DELAYS_MS[min(before.attempt, 9)]:
+                self._wrong(f"item {row.item_id} is tried again {wait_ms} ms after attempt {before.attempt}")
+
+    def _buckets(self, run: Run, limits: list[Limit]) -> list[tuple[tuple[str, str, str], int]]:
+        return [
+            ((run.row.function_id, limit.key, repr(run.k) if limit.key else ""), limit.limit) for limit in limits
+        ]
+
+    def _hold(self, row: ItemRow, run: Run, function: Registered) -> None:
+        if row.losses:
+            return  # Sent again: it keeps the slots it had.
+        self._stop_holding(row)
+        allowed = dict(self._buckets(run, function.limits_before)) if function.changed == self._seq else {}
+        for bucket, limit in self._buckets(run, function.limits):
+            holders = self._holders.setdefault(bucket, set())
+            holders.add(row.item_id)
+            if len(holders) > max(limit, allowed.get(bucket, len(holders) if allowed else 0)):
+                self._wrong(f"{len(holders)} calls of {function.slug} are in flight in {bucket}; the limit is {limit}")
+
+    def _stop_holding(self, row: ItemRow) -> None:
+        for holders in self._holders.values():
+            holders.discard(row.item_id)
+
+    def _check_run(self, run_id: str) -> None:
+        run = self.runs.get(run_id)
+        if run is None:
+            return
+        if not run.ended:
+            if not (run.items or run.waits):
+                self._wrong(f"run {run_id} has no reason to wake")
+        elif run.items or run.waits:
+            self._wrong(f"run {run_id} ended and left {sorted(run.items | run.waits)} behind")
+
+    # The end.
+
+    def check_settled(self, rows: MemoryStorage) -> None:
+        """After healing: everything that was promised has happened, and nothing is left."""
+        for internal_id in self.acknowledged:
+            if internal_id not in rows._rows[EventRow]:
+                self._wrong(f"the acknowledged event {internal_id} is lost")
+        for (function_id, first), run_ids in self._runs_of.items():
+            if len(run_ids) > 1:
+                self._wrong(f"event {first} started {self.functions[function_id].slug} as {run_ids}")
+        for run in self.runs.values():
+            if not run.ended:
+                self._wrong(f"run {run.row.run_id} never ended: items {sorted(run.items)} waits {sorted(run.waits)}")
+            elif run.row.status == RunStatus.FAILED and not run.row.event_name.startswith("inngest/function.f"):
+                self._check_failure_event(run)
+        for kind in (ItemRow, WaitRow, MessageRow):
+            if rows._rows[kind]:
+                self._wrong(f"left behind in storage: {sorted(rows._rows[kind].values())[:3]}")
+        for wait in self._closed:
+            if wait.row.kind in (WaitKind.EVENT, WaitKind.CANCEL):
+                self._check_not_missed(wait)
+
+    def _check_failure_event(self, run: Run) -> None:
+        found = [
+            event
+            for event in self.events.values()
+            if event.row.name == "inngest/function.failed" and event.row.event_id == run.row.run_id
+        ]
+        if len(found) != 1:
+            self._wrong(f"the failed run {run.row.run_id} has {len(found)} failure events")
+
+    def _check_not_missed(self, wait: Wait) -> None:
+        """An event whose request began after the wait was committed must have ended it."""
+        run = self.runs[wait.row.run_id]
+        for client in self.acknowledged.values():
+            event = self.events.get(client.internal_id)
+            if event is None or event.duplicate or client.began < wait.opened or event.seq >= wait.closed:
+                continue
+            if event.row.internal_id == run.row.event_id or not self._is_for(wait, event, run):
+                continue
+            by = self.events.get(wait.event)
+            if by is not None and by.seq <= event.seq:
+                continue
+            if wait.how == "end" and wait.row.kind == WaitKind.EVENT:
+                continue
+            if wait.row.kind == WaitKind.CANCEL and run.row.status == RunStatus.CANCELLED:
+                continue
+            self._wrong(
+                f"{wait.row.kind} wait {wait.row.wait_id} (opened {wait.opened}, closed {wait.closed} by {wait.how}) "
+                f"missed event {event.row.internal_id} (began {client.began}, stored {event.seq})"
+            )
+
+    def note(self, problem: str) -> None:
+        """Somebody else in the world found something wrong."""
+        self._wrong(problem)
+
+    def _wrong(self, problem: str) -> None:
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(problem)
+
+    def check(self) -> None:
+        """Raise if anything was wrong.
+
+        Raises:
+            AuditError: with everything that was found.
+        """
+        if self.problems:
+            listed = "\n".join(f"  - {problem}" for problem in self.problems)
+            raise AuditError(f"{self._describe}\n{listed}")
+
+
+def _plain(text: bytes) -> bytes:
+    """One form for all texts of the same JSON value."""
+    return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+
+
+def _is_true(expression: str | None, k: Any) -> bool:
+    if not expression:
+        return True
+    field_name, _, number = expression.partition(" == ")
+    assert field_name == "event.data.k", expression
+    return k == int(number)
+

@@ -1,0 +1,584 @@
+"""A whole world in one thread and from one seed: a node, its disk, the network, apps, clients and clocks.
+
+Real are the engine with its loops, the HTTP driver, the reading and making of events, and the memory storage.
+Simulated are time, the order in which ready tasks run, the disk, the network, the apps and the clients. A process
+crash ends every task of the node between two awaits; another one starts on the same rows.
+"""
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from inngest_server.apps.registration import parse_registration
+from inngest_server.engine import engine as engine_module
+from inngest_server.engine.engine import Engine, EngineOptions, EngineUnavailableError
+from inngest_server.engine.facts import EventsSent, SignalSent, Synced
+from inngest_server.events.event import make_event, read_event
+from inngest_server.execution.answers import read_answer
+from inngest_server.execution.driver import HTTPDriver
+from inngest_server.execution.transport import Response
+from inngest_server.runs.decision import CheckpointRefused
+from inngest_server.runs.facts import Answered, CancelRequested, Checkpointed
+from inngest_server.runs.opcodes.registry import parse_ops
+from inngest_server.storage.protocol import StorageError
+from inngest_server.wire import json, ulid
+
+from .apps import App, Kind, Request
+from .auditor import Auditor
+from .disk import Disk, DiskFaults, FaultyStorage
+from .event_loop import SimulatedLoop, run_simulated
+from .network import Network, NetworkFaults
+from .programs import CANCEL_EVENT, EVENTS, SIGNALS, Function, Invoke, ProgramMaker, Step, Try, names_of
+
+T0_MS = 1_790_000_000_000
+SETTLE_DAYS = 60
+"""No program sleeps or waits for longer than a few days, so that a healed world is idle by then."""
+CLIENT_TRIES = 6
+NEVER = 1 << 60
+
+
+class NodeDownError(Exception):
+    """The server's process is not there, or went away before it answered."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened in a world, for people."""
+
+    hours: float = 0.0
+    events: int = 0
+    runs: int = 0
+    requests: int = 0
+    commits: int = 0
+    crashes: int = 0
+    faults: int = 0
+    steps: int = 0
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(*[getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__])
+
+
+class WorldClock:
+    """Domain time as nodes read it: the world's, shifted by what the present machine believes."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self.offset_ms = 0
+        self.latest_ms = 0
+        """The highest reading that anybody got."""
+
+    def now_ms(self) -> int:
+        now_ms = T0_MS + int(self._loop.time() * 1000) + self.offset_ms
+        self.latest_ms = max(self.latest_ms, now_ms)
+        return now_ms
+
+    def domain_ms(self) -> int:
+        self.now_ms()
+        return self.latest_ms
+
+    def host_s(self) -> int:
+        return self.now_ms() // 1000
+
+    def monotonic_s(self) -> float:
+        return self._loop.time()
+
+
+_OWNER: contextvars.ContextVar["Node | None"] = contextvars.ContextVar("owner", default=None)
+
+
+class Node:
+    """One process of the server: everything in it is lost when it is killed."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        chance = random.Random(f"{world.seed} node {number}")
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.storage = FaultyStorage(world.disk, world.disk_faults, random.Random(f"{world.seed} disk {number}"))
+        options = EngineOptions(
+            idle_contents_max=chance.choice((0, 1, 3, 5000)), undecided_events_max=chance.choice((3, 20_000))
+        )
+        self.engine = Engine(self.storage, world.clock, chance, options=options)
+        self.driver = HTTPDriver(
+            world.network,
+            world.clock,
+            answered=self.engine.tell,
+            next_request_id=self.engine.next_id,
+            app_connections=chance.choice((2, 4, 256)),
+        )
+        self.engine.driver = self.driver
+        self.down: asyncio.Future[None] = world.loop.create_future()
+
+    async def serve(self) -> None:
+        """As the command does: open, then run; a supervisor would start it again after an error."""
+        while True:
+            try:
+                await self.engine.start()
+                break
+            except StorageError:
+                await asyncio.sleep(0.5)
+        await self.engine.run()
+
+    def kill(self) -> None:
+        self.storage.kill()
+        for task in self.tasks:
+            task.cancel()
+        self.down.set_result(None)
+
+    async def answer_of(self, future: "asyncio.Future[Any]") -> Any:
+        """What the node answers, unless it dies before."""
+        await asyncio.wait([future, self.down], return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise NodeDownError
+        return future.result()
+
+
+class World:
+    """One seeded world. Rates of None are drawn from the seed."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        shards: int | None = None,
+        crash_rate: float | None = None,
+        app_error_rate: float | None = None,
+        disk_error_rate: float | None = None,
+        clock_skew_s: float | None = None,
+        events: int | None = None,
+    ) -> None:
+        chance = self._chance = random.Random(f"{seed} world")
+        self.seed = seed
+        self.loop = SimulatedLoop(seed)
+        self.loop.set_task_factory(self._make_task)
+        self.clock = WorldClock(self.loop)
+        self.auditor = Auditor(f"seed {seed}; replay: python -m tests.simulation --seed {seed}", self.clock.domain_ms)
+        self.shards = shards or chance.choice((1, 4, 16))
+        crash = chance.choice((0.0, 0.0003, 0.002)) if crash_rate is None else crash_rate
+        disk = chance.choice((0.0, 0.01, 0.05)) if disk_error_rate is None else disk_error_rate
+        app = chance.choice((0.0, 0.02, 0.1)) if app_error_rate is None else app_error_rate
+        self._crash_rate = crash
+        """Per callback that the loop runs."""
+        self._skew_s = chance.choice((0.0, 5.0)) if clock_skew_s is None else clock_skew_s
+        self._event_count = chance.choice((5, 15, 40)) if events is None else events
+        self._pace_s = chance.choice((0.05, 2.0, 60.0, 900.0))
+        """Mean pause between what clients do."""
+        self.disk_faults = DiskFaults(
+            commit_fails=disk / 4,
+            unknown_after=disk / 4,
+            unknown_before=disk / 4,
+            unknown_late=disk / 4,
+            read_fails=disk / 2,
+            slow=chance.choice((0.0, 0.02, 0.2)),
+            delay_s=chance.choice((0.0005, 0.005, 0.2)),
+        )
+        self.network_faults = NetworkFaults(
+            refused=app / 4,
+            lost_answer=app / 4,
+            doubled=app / 2,
+            garbage=app / 4,
+            empty=app / 4,
+            hangs=app / 50,
+            slow=chance.choice((0.0, 0.1)),
+        )
+        self.disk = Disk(self.shards, self.auditor.applied)
+        self.apps = self._make_apps()
+        self.network = Network(
+            {f"{app.name}.test:3000": app for app in self.apps},
+            self.network_faults,
+            random.Random(f"{seed} network"),
+            self.auditor,
+            self._spawn,
+            self._late_answer,
+        )
+        self.node: Node | None = None
+        self._nodes = 0
+        self.crashes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sent_ids: list[str] = []
+
+    # Making it.
+
+    def _make_apps(self) -> list[App]:
+        chance = self._chance
+        kinds: list[Kind] = ["py", "ts3", "ts4"]
+        apps: list[App] = []
+        children: list[str] = []
+        for number in range(chance.choice((1, 2, 3))):
+            kind = kinds[(chance.randrange(3) + number) % 3]
+            name = f"{kind}{number}"
+            functions: list[Function] = []
+            for index in range(chance.choice((1, 2, 3))):
+                function = self._make_function(f"{name}-f{index}", children)
+                functions.append(function)
+                children.append(function.slug)
+                if chance.random() < 0.3:
+                    functions.append(
+                        Function(
+                            f"{function.slug}-failure",
+                            (Step("handle", chance.choice((0, 0, 99))),),
+                            event="inngest/function.failed",
+                            expression=f"event.data.function_id == '{function.slug}'",
+                            retries=0,
+                        )
+                    )
+            apps.append(
+                App(
+                    name,
+                    kind,
+                    functions,
+                    chance=random.Random(f"{self.seed} {name}"),
+                    observer=self.auditor,
+                    server=self,
+                    slowness_s=chance.choice((0.001, 0.1, 3.0)),
+                )
+            )
+        return apps
+
+    def _make_function(self, slug: str, children: list[str]) -> Function:
+        """Functions only invoke those made before them, so that no invocation goes in circles."""
+        chance = self._chance
+        retries = chance.choice((0, 1, 2, 4))
+        maker = ProgramMaker(chance, [*children, "nowhere-gone"] if children else [], max_attempts=retries + 1)
+        function = Function(slug, maker.make(chance.choice((1, 2, 4, 6))), retries=retries)
+        if chance.random() < 0.85 or not children:
+            function.event = chance.choice(EVENTS)
+            if chance.random() < 0.3:
+                function.expression = f"event.data.k == {chance.randrange(3)}"
+        if chance.random() < 0.5:
+            function.concurrency = self._make_limits()
+        if chance.random() < 0.4:
+            function.cancel_event = CANCEL_EVENT
+        return function
+
+    def _make_limits(self) -> list[dict[str, Any]]:
+        chance = self._chance
+        limits: list[dict[str, Any]] = []
+        if chance.random() < 0.7:
+            limits.append({"limit": chance.choice((1, 1, 2, 3))})
+        if not limits or chance.random() < 0.4:
+            limits.append({"limit": chance.choice((1, 1, 2)), "key": "event.data.k"})
+        return limits
+
+    # Tasks: the node's die with it, all others go on.
+
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, coro: Any, context: contextvars.Context | None = None
+    ) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coro, loop=loop, context=context)
+        owner = _OWNER.get() if context is None else context.get(_OWNER)
+        if owner is not None:
+            owner.tasks.append(task)
+            if len(owner.tasks) > 1000:
+                owner.tasks = [one for one in owner.tasks if not one.done()]
+        return task
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        """Something that goes on whatever becomes of the node."""
+        context = contextvars.Context()
+        task = self.loop.create_task(self._guard(work), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.auditor.note(f"the simulation itself failed: {type(error).__name__}: {error}")
+            raise
+
+    # The node.
+
+    def _start_node(self) -> None:
+        self._nodes += 1
+        skew_ms = int(1000 * self._skew_s)
+        if skew_ms:
+            self.clock.offset_ms = self._chance.randrange(-skew_ms, skew_ms)
+        node = self.node = Node(self, self._nodes)
+        context = contextvars.Context()
+        context.run(_OWNER.set, node)
+        self.loop.create_task(self._serve(node), context=context)
+
+    async def _serve(self, node: Node) -> None:
+        try:
+            await node.serve()
+        except Exception as error:
+            self.auditor.note(f"the node ended with {error!r}")
+            raise
+
+    def _crash(self) -> None:
+        """The process dies here, between two awaits; a supervisor starts another one."""
+        node = self.node
+        self._schedule_crash()
+        if node is None:
+            return
+        self.crashes += 1
+        self.node = None
+        node.kill()
+        self._spawn(self._restart())
+
+    async def _restart(self) -> None:
+        await asyncio.sleep(0.1 + self._chance.expovariate(1.0) * self._chance.choice((0.1, 5.0, 600.0)))
+        self._start_node()
+
+    def _schedule_crash(self) -> None:
+        if self._crash_rate:
+            self.loop.interrupt = self._crash
+            self.loop.interrupt_at = self.loop.steps + 1 + int(self._chance.expovariate(self._crash_rate))
+
+    def _late_answer(self, request: Request, response: Response) -> None:
+        """An app's answer to a node that died; now and then the next node hears of it."""
+        node = self.node
+        if node is not None and self._chance.random() < 0.7:
+            answer = read_answer(response.status, response.headers, response.body, self.clock.now_ms())
+            node.engine.tell(Answered(request.run_id, request.item_id, request.generation, answer))
+
+    # What apps call.
+
+    def app_now_ms(self) -> int:
+        return self.clock.domain_ms()
+
+    async def checkpoint(self, request: Request, ops: list[dict[str, Any]]) -> int:
+        """The checkpoint endpoint over a bad network. Source: protocol 7.5."""
+        faults = self.network_faults
+        await asyncio.sleep(self._chance.expovariate(1.0) * faults.delay_s)
+        node = self.node
+        if node is None or self._chance.random() < faults.refused:
+            return 0
+        fact = Checkpointed(request.run_id, request.item_id, request.generation, parse_ops(ops))
+        try:
+            answer = await node.answer_of(node.engine.ask(fact))
+        except (NodeDownError, EngineUnavailableError):
+            return 503
+        await asyncio.sleep(self._chance.expovariate(1.0) * faults.delay_s)
+        if self._chance.random() < faults.lost_answer:
+            return 0
+        if isinstance(answer, CheckpointRefused):
+            return answer.status
+        return 200 if answer is not None else 400
+
+    # Clients.
+
+    async def _clients(self) -> None:
+        chance = self._chance
+        for number in range(self._event_count):
+            await asyncio.sleep(chance.expovariate(1.0) * self._pace_s)
+            action = chance.random()
+            if action < 0.8:
+                self._spawn(self._post([self._make_event(number) for _ in range(chance.choice((1, 1, 1, 3)))]))
+            elif action < 0.9:
+                self._spawn(self._signal(number))
+            elif action < 0.95:
+                self._spawn(self._cancel())
+            else:
+                self._spawn(self._resync())
+
+    def _make_event(self, number: int) -> dict[str, Any]:
+        chance = self._chance
+        event: dict[str, Any] = {
+            "name": chance.choice((*EVENTS, *EVENTS, CANCEL_EVENT)),
+            "data": {"k": chance.randrange(3), "n": number},
+        }
+        if chance.random() < 0.3:
+            event["id"] = f"id-{number}"
+            self._sent_ids.append(event["id"])
+        elif self._sent_ids and chance.random() < 0.2:
+            event["id"] = chance.choice(self._sent_ids)
+        if chance.random() < 0.05:
+            event["ts"] = self.clock.domain_ms() + 60_000
+        return event
+
+    async def _post(self, raw: list[dict[str, Any]]) -> None:
+        """Send events as an SDK does: tried again until answered, under one seed for fresh ids or without."""
+        chance = self._chance
+        seed = (self.clock.domain_ms(), chance.randbytes(10)) if chance.random() < 0.6 else None
+        for _ in range(CLIENT_TRIES):
+            await asyncio.sleep(chance.expovariate(1.0) * 0.01)
+            node = self.node
+            if node is not None and node.engine.failure is None:
+                began = self.auditor.begin()
+                try:
+                    internal_ids = await self._ingest(node, raw, seed)
+                except (NodeDownError, EngineUnavailableError):
+                    pass
+                else:
+                    self.auditor.acknowledge(internal_ids, began)
+                    if chance.random() >= self.network_faults.lost_answer:
+                        return  # Otherwise it is sent again: the client never heard of it.
+            await asyncio.sleep(chance.expovariate(1.0) * 2)
+
+    async def _ingest(self, node: Node, raw: list[dict[str, Any]], seed: tuple[int, bytes] | None) -> list[str]:
+        engine = node.engine
+        events = [
+            make_event(
+                read_event(one),
+                internal_id=ulid.from_seed(*seed, index) if seed else engine.next_id(),
+                received_at_ms=engine.now_ms(),
+                repeatable=seed is not None,
+            )
+            for index, one in enumerate(raw, 1)
+        ]
+        await node.answer_of(engine.ask_events(EventsSent(events)))
+        return [event.internal_id for event in events]
+
+    async def _signal(self, number: int) -> None:
+        node, signal, data = self.node, self._chance.choice(SIGNALS), json.dumps({"n": number})
+        self.auditor.signalled(signal, data)
+        if node is not None:
+            with _unavailable():
+                await node.answer_of(node.engine.ask(SignalSent(signal, data)))
+
+    async def _cancel(self) -> None:
+        node = self.node
+        live = [run_id for run_id, run in self.auditor.runs.items() if not run.ended]
+        if node is not None and live:
+            run_id = self._chance.choice(live)
+            with _unavailable():
+                await node.answer_of(node.engine.ask(CancelRequested(run_id, "api")))
+                self.auditor.acknowledged_cancel(run_id)
+
+    async def _resync(self) -> None:
+        """A deployment that changes limits; work that waits for slots must not notice."""
+        app = self._chance.choice(self.apps)
+        for function in app.functions.values():
+            if self._chance.random() < 0.5:
+                function.concurrency = self._make_limits() if self._chance.random() < 0.7 else []
+        await self._sync(app)
+
+    async def _sync(self, app: App) -> None:
+        while True:
+            node = self.node
+            registration = parse_registration(app.registration())
+            if node is not None:
+                try:
+                    await node.answer_of(node.engine.ask(Synced(registration)))
+                    return
+                except (NodeDownError, EngineUnavailableError):
+                    pass
+            await asyncio.sleep(0.5)
+
+    # Running it.
+
+    def run(self) -> Report:
+        """The whole story: start, load, trouble, healing, and the audit.
+
+        Raises:
+            AuditError: something was wrong.
+        """
+        bounds = self._chance.choice(((1, 1), (3, 2), (128, 1000)))
+        with quiet_logs() as logs, engine_bounds(*bounds):
+            run_simulated(self.loop, self._live())
+        for entry in logs:
+            if entry["event"] in ("engine.batch_failed", "engine.fact_set_aside", "engine.run_unreadable"):
+                self.auditor.note(f"{entry['event']}: {entry.get('fact', '')} {entry.get('exc_info')!r}")
+        for error in self.loop.errors:
+            self.auditor.note(f"event loop: {error}")
+        self.auditor.check()
+        return self.report
+
+    @property
+    def report(self) -> Report:
+        return Report(
+            hours=self.loop.time() / 3600,
+            events=len(self.auditor.acknowledged),
+            runs=len(self.auditor.runs),
+            requests=self.auditor.requests,
+            commits=self.disk.commits,
+            crashes=self.crashes,
+            faults=self.disk.faults + self.network.faults,
+            steps=self.loop.steps,
+        )
+
+    async def _live(self) -> None:
+        self._start_node()
+        self._schedule_crash()
+        for app in self.apps:
+            await self._sync(app)
+        await self._clients()
+        await asyncio.sleep(self._chance.expovariate(1.0) * 600)
+        await self.heal_and_settle()
+
+    async def heal_and_settle(self) -> None:
+        """Stop all faults, let time pass until nothing is left to do, and look at what remains."""
+        self._crash_rate = 0.0
+        self.loop.interrupt_at = None
+        for faults in (self.disk_faults, self.network_faults):
+            for name in faults.__dataclass_fields__:
+                if name != "delay_s":
+                    setattr(faults, name, 0.0)
+        ends_at = self.loop.time() + SETTLE_DAYS * 86_400
+        pause_s = 1.0
+        while self.loop.time() < ends_at and not self.auditor.problems:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 3600)
+            if self.node is not None and len(self._tasks) == 0 and self._is_idle(self.node):
+                break
+        self.auditor.check_settled(self.disk.rows)
+        self._check_memory()
+
+    def _is_idle(self, node: Node) -> bool:
+        return node.engine.failure is None and all(run.ended for run in self.auditor.runs.values())
+
+    def _check_memory(self) -> None:
+        """An idle node remembers nothing of what ended."""
+        node, note = self.node, self.auditor.note
+        if node is None:
+            note("no node came up again")
+            return
+        engine, live = node.engine, node.engine.live
+        for name, left in (
+            ("failure", engine.failure),
+            ("held", engine.held),
+            ("inbox", engine._inbox),
+            ("told", engine._told),
+            ("loading", engine._loading),
+            ("to_load", engine._to_load),
+            ("events_to_load", engine._events_to_load),
+            ("undecided_events", engine.undecided_events),
+            ("live runs", live.run_count()),
+            ("waits", list(live.waits)),
+            ("signals", live._signals),
+            ("idle", live._idle),
+            ("idle bytes", live._idle_bytes),
+            ("calls under way", node.driver.under_way),
+        ):
+            if left:
+                note(f"an idle node has {name}: {left!r:.300}")
+        for shard in live.shards.values():
+            slots = shard.slots
+            for name in ("_holders", "_held", "_parked", "_queues", "_queues_of"):
+                if getattr(slots, name):
+                    note(f"an idle node has slots{name}: {getattr(slots, name)!r:.300}")
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (NodeDownError, EngineUnavailableError):
+        return
+
+
+@contextmanager
+def quiet_logs() -> Iterator[list[Any]]:
+    """Logs go to a list, to be looked at, and not to the terminal."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+@contextmanager
+def engine_bounds(facts_per_batch: int, told_max: int) -> Iterator[None]:
+    """Small batches show what large ones hide."""
+    before = engine_module.FACTS_PER_BATCH, engine_module.TOLD_MAX
+    engine_module.FACTS_PER_BATCH, engine_module.TOLD_MAX = facts_per_batch, told_max
+    try:
+        yield
+    finally:
+        engine_module.FACTS_PER_BATCH, engine_module.TOLD_MAX = before
+
+
+__all__ = ["Coroutine", "Invoke", "NEVER", "Node", "Report", "Try", "World", "names_of", "replace"]
