@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "ids", "scheduling.cron", "wire"),
     ("apps", "events", "flow_control", "runs"),
     ("protocol", "storage", "storage.records", "explain"),
-    ("clock", "config"),
+    ("clock", "settings"),
     ("backend",),
     ("api", "connect", "engine", "execution", "observability", "realtime", "scheduling", "ui"),
     ("app",),

@@ -45,7 +45,7 @@ DAMAGES = {
     "ended_at_ms, output, crc FROM runs WHERE run_id = :run",
     "it is Failed": "UPDATE runs SET status = 'Failed' WHERE run_id = :run",
     "have not ended": "UPDATE runs SET ended_at_ms = NULL, status = 'Running' WHERE run_id = :run",
-    "its output is": "UPDATE runs SET output = '{}' WHERE run_id = :run",
+    "its output is": "UPDATE runs SET output = CAST('{}' AS BLOB) WHERE run_id = :run",
     "journal entry 3 follows 1": "DELETE FROM journal WHERE run_id = :run AND n = 2",
     "does not end with its end": "DELETE FROM journal WHERE run_id = :run AND kind = 'ended'",
     "was given": 'UPDATE journal SET payload = \'{"data":"x"}\' WHERE run_id = :run AND step_id = :step',
@@ -64,12 +64,12 @@ async def test_the_auditor_notices_each_kind_of_damage(tmp_path: Path) -> None:
     assert not result.findings.problem_count, str(result)
     with sqlite3.connect(tmp_path / "data" / "main.db") as connection:
         run_id, event_id = connection.execute(
-            "SELECT run_id, internal_id FROM runs JOIN events ON runs.event_id = events.internal_id "
+            "SELECT runs.run_id, internal_id FROM runs JOIN events ON runs.event_id = events.internal_id "
             "WHERE name = ? AND events.event_id = internal_id LIMIT 1",
             (f"{APP_ID}/parallel3",),
         ).fetchone()
     connection.close()
-    values = {"run": run_id, "event": event_id, "step": step_hash("left")}
+    values = {"run": run_id, "event": event_id, "step": step_hash("left"), "memo": b'{"data":"x"}'}
 
     for told, sql in DAMAGES.items():
         data = tmp_path / "damaged" / "data"

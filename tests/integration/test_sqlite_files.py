@@ -33,6 +33,7 @@ from tests.builders import (
     make_run_row,
     make_ulid,
 )
+from tests.integration.observed_connection import Observed, sqlite_error
 
 pytestmark = pytest.mark.integration
 
@@ -40,28 +41,6 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Observed(sqlite3.Connection):
-    """A connection that says what it did, and fails where it is told to."""
-
-    log: list[str]
-    fail_on: dict[str, sqlite3.Error]
-    before_begin: list[str]
-    answers: dict[str, Any]
-
-    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
-        word = sql.split(maxsplit=1)[0]
-        while word == "BEGIN" and self.before_begin:
-            extra = self.before_begin.pop()
-            self.answers[extra] = super().execute(extra).fetchone()[0]
-        if error := self.fail_on.get(word):
-            if word == "COMMIT":
-                super().execute("ROLLBACK")  # As SQLite does by itself after an I/O error.
-            raise error
-        cursor = super().execute(sql, parameters)
-        self.log.append(word)
-        return cursor
 
 
 @pytest.fixture
@@ -80,12 +59,6 @@ async def storage(tmp_path: Path, observed: type[Observed]) -> AsyncIterator[SQL
 async def put(storage: SQLiteStorage, *rows: Any) -> None:
     epochs = await storage.acquire([SHARD], "ann", 0)
     assert (await storage.commit(make_batch(epochs, *rows))).outcome is Outcome.DONE
-
-
-def sqlite_error(name: str) -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("simulated")
-    error.sqlite_errorname = name
-    return error
 
 
 # ---- the directory ------------------------------------------------------------------------------
@@ -408,7 +381,7 @@ async def test_an_event_that_a_run_came_to_need_meanwhile_is_kept(
     epochs = await storage.acquire([SHARD], "ann", 0)
     await storage.commit(make_batch(epochs, *map(make_event_row, ids)))
     prune = asyncio.create_task(storage.prune(2**45, 1_000))
-    while observed.log.count("DELETE") < 2:  # Of runs, and the first slice of the events.
+    while "DELETE" not in observed.log:  # noqa: ASYNC110 - the writer is a thread
         await asyncio.sleep(0)
 
     await storage.commit(make_batch(epochs, make_run_row(event_id=ids[-1])))

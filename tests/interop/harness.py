@@ -41,9 +41,16 @@ class Sdk(NamedTuple):
     """The SDK's word for an ordinary error."""
 
 
-PYTHON = Sdk("python", "interop-py", HERE / "python", (".venv/bin/python", "app.py"), ".venv/bin/python", "ValueError")
+PYTHON = Sdk(
+    "python", "interop-py", HERE / "python", (".venv/bin/python", "app.py"), ".venv/bin/python", "ValueError"
+)
 TYPESCRIPT = Sdk(
-    "typescript", "interop-ts", HERE / "typescript", ("node", "app.mjs"), "node_modules/inngest/package.json", "Error"
+    "typescript",
+    "interop-ts",
+    HERE / "typescript",
+    ("node", "app.mjs"),
+    "node_modules/inngest/package.json",
+    "Error",
 )
 
 
@@ -60,7 +67,9 @@ def require(sdk: Sdk) -> None:
 class App(Process):
     """A running interop app with its step log."""
 
-    def __init__(self, sdk: Sdk, directory: Path, *, server_url: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, sdk: Sdk, directory: Path, *, server_url: str, env: Mapping[str, str] | None = None
+    ) -> None:
         self.sdk = sdk
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}{SERVE_PATH}"
@@ -107,7 +116,9 @@ class App(Process):
         return [line for line in self.lines() if line.get("run_id") == run_id and "step" in line]
 
     def calls(self, run_id: str) -> list[Line]:
-        return [line for line in self.lines() if line.get("run_id") == run_id and line.get("request") == "POST"]
+        return [
+            line for line in self.lines() if line.get("run_id") == run_id and line.get("request") == "POST"
+        ]
 
 
 class Outcome(NamedTuple):
@@ -192,7 +203,8 @@ class World:
         """The case's run once it has ended."""
         event_id = self._begun[case.id]
         run_id = wait_for(
-            lambda: next((run["run_id"] for run in self.api.runs_of_event(event_id)), None), f"a run of {case.id}"
+            lambda: next((run["run_id"] for run in self.api.runs_of_event(event_id)), None),
+            f"a run of {case.id}",
         )
         if case.then is not None:
             case.then(self, run_id, event_id)
@@ -237,8 +249,13 @@ def world(
         require(sdk)
     with ExitStack() as stack:
         keys = {"signing_key": SIGNING_KEY, "event_key": EVENT_KEY} if signed else {}
-        server = ServerProcess(directory / "server", "start" if signed else "dev", "--retry-interval", "1", **keys)
-        apps = {sdk.app_id: App(sdk, directory, server_url=server.url, env={**_keys_of(keys), **(app_env or {})}) for sdk in sdks}
+        server = ServerProcess(
+            directory / "server", "start" if signed else "dev", "--retry-interval", "1", **keys
+        )
+        apps = {
+            sdk.app_id: App(sdk, directory, server_url=server.url, env={**_keys_of(keys), **(app_env or {})})
+            for sdk in sdks
+        }
         stack.enter_context(server)
         for app in apps.values():
             stack.enter_context(app)
@@ -253,7 +270,11 @@ def world(
 def _keys_of(keys: Mapping[str, str]) -> dict[str, str]:
     if not keys:
         return {}
-    return {"INNGEST_DEV": "0", "INNGEST_SIGNING_KEY": keys["signing_key"], "INNGEST_EVENT_KEY": keys["event_key"]}
+    return {
+        "INNGEST_DEV": "0",
+        "INNGEST_SIGNING_KEY": keys["signing_key"],
+        "INNGEST_EVENT_KEY": keys["event_key"],
+    }
 
 
 # What the cases need while they wait, and checks that a row of a table cannot say.
@@ -278,7 +299,9 @@ def signal(name: str, data: Any) -> Then:
     """Send a signal until somebody got it."""
 
     def then(world: World, run_id: str, _: str) -> None:
-        resumed = wait_for(lambda: world.api.signal(name, data), f"somebody waits for signal {name}", interval_s=0.1)
+        resumed = wait_for(
+            lambda: world.api.signal(name, data), f"somebody waits for signal {name}", interval_s=0.1
+        )
         assert resumed == run_id
 
     return then

@@ -58,7 +58,10 @@ def cases(sdk: Sdk) -> list[Case]:
         ),
         Case(name="repeated-ids", output=[0, 1, 2], steps=["again@0"] * 3, calls=either(4, 1)),
         Case(
-            name="shapes", output=SHAPES, steps=[f"shape-{number}@0" for number in range(8)], calls=either(9, 1)
+            name="shapes",
+            output=SHAPES,
+            steps=[f"shape-{number}@0" for number in range(8)],
+            calls=either(9, 1),
         ),
         Case(
             name="parallel",

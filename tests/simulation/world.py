@@ -413,6 +413,7 @@ class World:
 
     async def _ingest(self, node: Node, raw: list[dict[str, Any]], seed: tuple[int, bytes] | None) -> list[str]:
         engine = node.engine
+        engine.check_admission()
         events = [
             make_event(
                 read_event(one),

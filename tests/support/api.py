@@ -140,4 +140,7 @@ class Api:
 
     def functions(self, app: str) -> dict[str, str]:
         """Composite id to internal id of the functions of an app."""
-        return {function["id"]: function["internal_id"] for function in self.call("GET", f"/v1/apps/{app}/functions")}
+        return {
+            function["id"]: function["internal_id"]
+            for function in self.call("GET", f"/v1/apps/{app}/functions")
+        }

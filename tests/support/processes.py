@@ -44,7 +44,12 @@ class Process:
     """A child with an environment without our own INNGEST_ variables; always ended by its id."""
 
     def __init__(
-        self, argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.argv = [str(part) for part in argv]
         self.log = log

@@ -86,9 +86,11 @@ def _host_of(url: str) -> str:
 
 
 def _is_known_host(settings: Settings, host: str) -> bool:
-    if host in ("localhost", settings.host.lower()) or host in settings.allowed_hosts:
-        return True
-    if host.endswith(".localhost"):
+    return host == settings.host.lower() or host in settings.allowed_hosts or _is_this_machine(host)
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -104,8 +106,7 @@ def cors_headers(access: Access, scope: Scope) -> list[tuple[bytes, bytes]]:
     if access is Access.EVENT_KEY:
         allowed = b"*"
     else:
-        host = _host_of(origin)
-        if host != "localhost" and not host.startswith("127.") and host != "::1":
+        if not _is_this_machine(_host_of(origin)):
             return []
         allowed = origin.encode("latin-1")
     return [

@@ -13,6 +13,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON_TYPE: Header = (b"content-type", b"application/json")
+NO_STORE: Header = (b"cache-control", b"no-store")
 BODY_TIMEOUT_S = 60.0
 """Time to send a whole body."""
 
@@ -44,22 +45,19 @@ async def read_body(receive: Receive, body_bytes_max: int = BODY_BYTES_MAX) -> b
     Raises:
         RequestRejectedError: too large (413), too slow (408), or the client went away (400).
     """
-    message = await receive()
-    body = message.get("body", b"")
-    if not message.get("more_body"):
-        _check_size(len(body), body_bytes_max)
-        return body
-    parts = [body]
-    size = len(body)
+    parts: list[bytes] = []
+    size = 0
+    is_complete = False
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while message.get("more_body"):
+            while not is_complete:
                 _check_size(size, body_bytes_max)
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise RequestRejectedError(400, "the client went away before its body was complete")
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
+                is_complete = not message.get("more_body")
     except TimeoutError as error:
         raise RequestRejectedError(408, f"the body took longer than {BODY_TIMEOUT_S:.0f} s") from error
     _check_size(size, body_bytes_max)
@@ -75,13 +73,9 @@ def _check_size(size: int, body_bytes_max: int) -> None:
 
 async def reply(send: Send, status: int, body: bytes, headers: Iterable[Header] = (JSON_TYPE,)) -> None:
     """Send a whole answer."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*headers, (b"content-length", str(len(body)).encode())],
-        }
-    )
+    # A 204 has no body and must not say how long it is. Source: RFC 9110, 8.6.
+    length = () if status == 204 else ((b"content-length", str(len(body)).encode()),)
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -14,6 +14,7 @@ from inngest_server.api.access import Access, check_access, cors_headers, prefli
 from inngest_server.api.context import Context
 from inngest_server.api.replies import (
     JSON_TYPE,
+    NO_STORE,
     Header,
     Receive,
     RequestRejectedError,
@@ -26,6 +27,7 @@ from inngest_server.api.replies import (
 from inngest_server.engine.engine import EngineUnavailableError
 from inngest_server.storage.protocol import StorageError
 from inngest_server.wire import json
+from inngest_server.wire.limits import BODY_BYTES_MAX
 
 log = structlog.get_logger("inngest.api")
 
@@ -58,17 +60,17 @@ class Request:
             found.setdefault(name, value)
         return found
 
-    async def body(self) -> bytes:
-        return await read_body(self._receive)
+    async def body(self, body_bytes_max: int = BODY_BYTES_MAX) -> bytes:
+        return await read_body(self._receive, body_bytes_max)
 
-    async def json(self) -> object:
+    async def json(self, body_bytes_max: int = BODY_BYTES_MAX) -> object:
         """The body as JSON.
 
         Raises:
-            RequestRejectedError: 400, it is none.
+            RequestRejectedError: 400, it is none; 413, it is too large.
         """
         try:
-            return json.parse(await self.body())
+            return json.parse(await self.body(body_bytes_max))
         except json.InvalidJSONError as error:
             raise RequestRejectedError(400, f"Invalid request: {error}", code=error.code) from error
 
@@ -188,13 +190,14 @@ class Router:
         if not methods:
             check_access(self._context.settings, Access.BEARER, scope)
             raise RequestRejectedError(404, f"there is nothing at {scope['path']}", code="not_found")
+        check_access(self._context.settings, access, scope)
         allowed = ", ".join(sorted(methods))
         raise RequestRejectedError(
             405, f"{scope['method']} is not allowed here; use {allowed}", code="method_not_allowed"
         )
 
     async def _reject(self, send: Send, scope: Scope, access: Access, error: RequestRejectedError) -> None:
-        headers = [JSON_TYPE, *error.headers(), *self._always, *cors_headers(access, scope)]
+        headers = [JSON_TYPE, NO_STORE, *error.headers(), *self._always, *cors_headers(access, scope)]
         if access is Access.EVENT_KEY:
             # SDKs read the shape of the event API from its errors too. Source: protocol 1.6 and 13.
             body = json.dumps({"ids": [], "status": error.status, "error": str(error)})

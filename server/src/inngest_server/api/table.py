@@ -2,6 +2,7 @@
 
 from inngest_server.api import events, register, status
 from inngest_server.api.access import Access
+from inngest_server.api.rest.table import rest_routes
 from inngest_server.api.router import Route
 
 
@@ -14,4 +15,5 @@ def route_table() -> list[Route]:
         Route("GET", "/dev", Access.BEARER, status.dev_info),
         Route("POST", "/fn/register", Access.BEARER, register.register),
         Route("DELETE", "/fn/remove", Access.BEARER, register.remove_app),
+        *rest_routes(),
     ]

@@ -56,6 +56,8 @@ def app_error_from_response(
     match status:
         case 400:
             return _from_bad_request(body, url)
+        case 401 if is_sdk and _message_of(body).startswith(_OUR_REFUSAL):
+            return _refused_by_us(401, body, url)  # TypeScript passes our own answer on.
         case 401 if is_sdk:
             return AppError(
                 "unauthorized",
@@ -87,13 +89,26 @@ def app_error_from_response(
                 + (f". It said: {said}" if said else ""),
             )
         case _ if is_sdk:
-            return None
+            refused = _number_of(body, "status")
+            return _refused_by_us(refused, body, url) if refused >= 400 else None
         case _:
             return AppError(
                 "not_sdk",
                 f"{url} answered HTTP {status}, but not with an Inngest SDK; check that port and path are "
                 "those of your app and that the functions are served there",
             )
+
+
+_OUR_REFUSAL = "Authentication failed"
+
+
+def _refused_by_us(status: int, body: bytes, url: str) -> AppError:
+    """The app announced itself and this server refused it. Python then answers 200 with our error as body."""
+    code = "unauthorized" if status == 401 else _field_of(body, "code") or "sdk_rejected"
+    message = f"this server refused the registration of the app at {url}: {_message_of(body)}"
+    if status == 401:
+        message += "; give app and server the same INNGEST_SIGNING_KEY, and the app INNGEST_DEV=0"
+    return AppError(code, message)
 
 
 # What an SDK says in a 400 (protocol 2.1): a text in its message, the code, what to try.
@@ -209,14 +224,21 @@ def _message_of(body: bytes) -> str:
 
 
 def _field_of(body: bytes, name: str) -> str:
+    value = _value_of(body, name)
+    return value if isinstance(value, str) else ""
+
+
+def _number_of(body: bytes, name: str) -> int:
+    value = _value_of(body, name)
+    return value if isinstance(value, int) else 0
+
+
+def _value_of(body: bytes, name: str) -> object:
     try:
         answer: object = parse(body)
     except InvalidJSONError:
-        return ""
-    if not is_object(answer):
-        return ""
-    value = answer.get(name)
-    return value if isinstance(value, str) else ""
+        return None
+    return answer.get(name) if is_object(answer) else None
 
 
 def _one_line(text: str) -> str:

@@ -122,3 +122,8 @@ class Live:
         size = len(run.content.event_body) + run.content.state_bytes
         self._idle[run_id] = size
         self._idle_bytes += size
+
+
+def _is_under_way(run: Run) -> bool:
+    """Whether a request of the run is out."""
+    return any(item.state == ItemState.SENT for item in run.items.values())

@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.tracebacks import ExceptionDictTransformer
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40}
 
@@ -22,11 +24,15 @@ def set_up_logging(*, as_json: bool, level: str) -> None:
     if as_json:
         processors = [
             *shared,
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
-        processors = [*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+        # The other formatters of structlog show local variables: events, outputs, keys.
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=28, exception_formatter=structlog.dev.plain_traceback
+        )
+        processors = [*shared, console]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -2,7 +2,7 @@
 
 from inngest_server.runs.decision import Decision, Publish, TellParent
 from inngest_server.runs.errors import error_object
-from inngest_server.runs.records import JournalKind, RunStatus
+from inngest_server.runs.records import JournalKind, RunRow, RunStatus
 from inngest_server.runs.run import Moment, Run
 
 FINISHED = "inngest/function.finished"
@@ -11,6 +11,8 @@ CANCELLED = "inngest/function.cancelled"
 
 LOOP_GUARD = frozenset({FINISHED, FAILED})
 """Ends of runs that these started publish nothing: a failing failure handler must not start itself."""
+CANCELLED_ERROR = error_object("Error", "Function cancelled")
+"""Source: decisions, "inngest/function.cancelled"."""
 
 
 def complete(run: Run, decision: Decision, moment: Moment, output: bytes) -> None:
@@ -25,8 +27,15 @@ def fail(run: Run, decision: Decision, moment: Moment, error: bytes) -> None:
 
 def cancel(run: Run, decision: Decision, moment: Moment, reason: str) -> None:
     """The run was cancelled; an answer still under way will be dropped."""
-    error = error_object("Error", "Function cancelled")
-    _finish(run, decision, moment, RunStatus.CANCELLED, None, b'{"error":' + error + b"}", error, reason)
+    memo = b'{"error":' + CANCELLED_ERROR + b"}"
+    _finish(run, decision, moment, RunStatus.CANCELLED, None, memo, CANCELLED_ERROR, reason)
+
+
+def error_of(row: RunRow) -> bytes | None:
+    """The error object that an ended run's system events carry; None for a completed one."""
+    if row.status == RunStatus.CANCELLED:
+        return CANCELLED_ERROR
+    return row.output if row.status == RunStatus.FAILED else None
 
 
 def _finish(

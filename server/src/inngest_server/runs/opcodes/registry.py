@@ -103,11 +103,12 @@ def _error_text(error: object) -> bytes | None:
     if error is None:
         return None
     given = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": str(error)}
-    name, message = given.get("name"), given.get("message", "Function execution error")
-    if not isinstance(name, str) or not isinstance(given.get("message"), str):
+    name, message = given.get("name"), given.get("message")
+    if not isinstance(name, str) or not isinstance(message, str):
+        said = "Function execution error" if message is None else json.dumps(message).decode()
         given = {
             **given,
             "name": name if isinstance(name, str) else "Error",
-            "message": message if isinstance(message, str) else json.dumps(message).decode(),
+            "message": message if isinstance(message, str) else said,
         }
     return json.dumps(given)

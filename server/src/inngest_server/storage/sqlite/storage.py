@@ -75,7 +75,7 @@ class SQLiteStorage:
 
     @property
     def integrity(self) -> str:
-        """Of the check after an unclean stop: empty (not needed), `running`, `given up`, `ok`, or the problems."""
+        """Of the check after an unclean stop: empty, `running`, `given up`, `ok`, or the problems."""
         return self._check.result
 
     async def open(self) -> None:
