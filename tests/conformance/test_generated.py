@@ -37,17 +37,18 @@ from tests.builders import (
 )
 
 SHARD_COUNT = 3
-KEYS = 5
+KEYS = 3
 
 shards = st.integers(0, SHARD_COUNT - 1)
 indexes = st.integers(0, KEYS - 1)
-moments = st.integers(T0_MS - HOUR_MS, T0_MS + (KEYS + 1) * HOUR_MS)
+# Few, so that bounds are met exactly: those of events, and between them.
+moments = st.integers(-1, 2 * KEYS).map(lambda halves: T0_MS + halves * HOUR_MS // 2)
 payloads = st.binary(max_size=8) | st.just(b"x" * 3_000)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
 RUN_IDS = [make_ulid(n) for n in range(KEYS)]
 EVENT_IDS = [make_ulid(at_ms=T0_MS + n * HOUR_MS) for n in range(KEYS)]
-NAMES = ["shop/order", "shop", "inngest/function.finished", "inngestion", ""]
+NAMES = ["shop/order", "inngest/function.finished", "inngestion"]
 
 
 @st.composite
@@ -227,11 +228,14 @@ class Comparison(RuleBasedStateMachine):
     @rule(
         changes=st.lists(rows | removals | messages, max_size=12),
         entries=st.lists(st.tuples(indexes, st.booleans(), payloads), max_size=8),
+        stale=st.just(set[int]()) | st.sets(shards),
         now_ms=moments,
     )
-    def commit(self, changes: list[Any], entries: list[tuple[int, bool, bytes]], now_ms: int) -> None:
+    def commit(
+        self, changes: list[Any], entries: list[tuple[int, bool, bytes]], stale: set[int], now_ms: int
+    ) -> None:
         batch = Batch()
-        batch.epochs = dict(self.epochs)
+        batch.epochs = {shard: epoch - (shard in stale) for shard, epoch in self.epochs.items()}
         batch.now_ms = now_ms
         for change in changes:
             if isinstance(change, MessageRow):
@@ -243,6 +247,7 @@ class Comparison(RuleBasedStateMachine):
         batch.journal += self.entries(entries)
         self.old.append(batch)
         self.same(lambda storage: storage.commit(batch))
+        self.read(set(range(SHARD_COUNT)))
 
     def entries(self, wanted: list[tuple[int, bool, bytes]]) -> list[JournalRow]:
         """Journal entries without gaps; some are written for a second time."""
@@ -275,6 +280,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(before_ms=moments, limit=st.integers(0, 3))
     def prune(self, before_ms: int, limit: int) -> None:
         self.same(lambda storage: storage.prune(before_ms, limit))
+        self.read(set(range(SHARD_COUNT)))
 
     @rule()
     def reopen(self) -> None:
@@ -293,8 +299,8 @@ class Comparison(RuleBasedStateMachine):
 
 
 Comparison.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=25,
+    max_examples=80,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -48,9 +48,9 @@ DAMAGES = {
     "its output is": "UPDATE runs SET output = CAST('{}' AS BLOB) WHERE run_id = :run",
     "journal entry 3 follows 1": "DELETE FROM journal WHERE run_id = :run AND n = 2",
     "does not end with its end": "DELETE FROM journal WHERE run_id = :run AND kind = 'ended'",
-    "was given": 'UPDATE journal SET payload = \'{"data":"x"}\' WHERE run_id = :run AND step_id = :step',
-    "never returned": 'UPDATE journal SET payload = \'{"data":"x"}\' WHERE run_id = :run AND step_id = :step',
-    "changed on disk": 'UPDATE journal SET payload = \'{"data":"x"}\' WHERE run_id = :run AND n = 1',
+    "was given": "UPDATE journal SET payload = :memo WHERE run_id = :run AND step_id = :step",
+    "never returned": "UPDATE journal SET payload = :memo WHERE run_id = :run AND step_id = :step",
+    "changed on disk": "UPDATE journal SET payload = :memo WHERE run_id = :run AND n = 1",
     "was recorded twice": "UPDATE journal SET step_id = :step WHERE run_id = :run AND kind = 'memo'",
     "rows are left in items": "INSERT INTO items SELECT run_id, shard, run_id, 'discovery', '', 0, 0, 1, 0, "
     "'sent', 0, 0, 0, '' FROM runs WHERE run_id = :run",

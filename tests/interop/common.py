@@ -1,5 +1,6 @@
 """Tests of cases that more than one run belongs to, the same for both SDKs."""
 
+import itertools
 from collections import defaultdict
 
 from tests.interop.harness import PYTHON, World, wait_for_cron
@@ -52,7 +53,7 @@ def check_limit(world: World) -> None:
         spans[key].append((outcome.at_ms("hold@0"), outcome.steps[1]["at_ms"]))
     for held in spans.values():
         held.sort()
-        assert all(end <= begin for (_, end), (begin, _) in zip(held, held[1:], strict=False)), held
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(held)), held
     assert any(
         begin < other_end and other_begin < end
         for begin, end in spans["k1"]

@@ -1,7 +1,7 @@
 """An official SDK's app against a real server: what the test modules of both SDKs share.
 
-A world is one server and the apps that it serves. All cases of a module are begun at once when its world starts;
-each test then waits for its own case, so that a module takes about as long as its slowest case.
+A world is one server and the apps that it serves. All cases of a module are begun at once when its world
+starts; each test then waits for its own case, so that a module takes about as long as its slowest case.
 """
 
 import json

@@ -519,7 +519,8 @@ class World:
             if self.node is not None and len(self._tasks) == 0 and self._is_idle(self.node):
                 break
         self.auditor.check_settled(self.disk.rows)
-        self._check_memory()
+        if not self.auditor.problems:
+            self._check_memory()
 
     def _is_idle(self, node: Node) -> bool:
         return node.engine.failure is None and all(run.ended for run in self.auditor.runs.values())

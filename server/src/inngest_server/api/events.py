@@ -8,6 +8,7 @@ from inngest_server.api.router import Reply, Request
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import EventsSent, InvokeSent
 from inngest_server.events.event import Draft, Event, InvalidEventsError, make_event, read_event, read_events
+from inngest_server.events.records import EventRow
 from inngest_server.events.system import INVOKED
 from inngest_server.wire import json
 from inngest_server.wire.ulid import Seed, from_seed, parse_seed_header
@@ -77,6 +78,8 @@ async def invoke_function(request: Request) -> Reply:
         received_at_ms=engine.now_ms(),
         repeatable=seed is not None,
     )
+    if seed is not None and await request.context.storage.get(EventRow, [event.internal_id]):
+        return Reply.of({"id": event.internal_id, "status": 200})  # The same request again.
     run_id = await engine.ask(InvokeSent(slug, event))
     if run_id is None:
         raise RequestRejectedError(404, f"could not find function with ID: {slug}", code="function_not_found")

@@ -65,6 +65,7 @@ from inngest_server.storage.protocol import (
 )
 from inngest_server.storage.records import MessageRow, SubscriberRow
 from inngest_server.wire import ulid
+from inngest_server.wire.shared import shared
 
 log = structlog.get_logger("inngest.engine")
 
@@ -381,6 +382,8 @@ class Engine:
             return
         self.apply(run, decision, now_ms)
         pending.result = decision.refused or run_id
+        if isinstance(fact, SignalArrived) and not decision.gone_waits:
+            pending.result = None  # Another signal was faster while the content was loaded.
         self._settle(pending)
 
     def _settle(self, pending: Pending) -> None:
@@ -423,6 +426,10 @@ class Engine:
         self._batch.epochs[shard_id] = shard.epoch
         return shard
 
+    def _home(self, run: Run) -> Shard:
+        """The shard of the run's function: it counts the slots, also of runs placed before there was a limit."""
+        return self.live.shards[self.functions.get(run.row.function_id).row.shard]
+
     def apply(self, run: Run, decision: Decision, now_ms: int) -> None:
         """Take a decision into memory and into the batch."""
         batch = self._batch
@@ -449,7 +456,9 @@ class Engine:
             item = run.items.pop(item_id)
             batch.remove(ItemRow, item_id, item.shard)
             if item.slots:
-                freed.extend(shard.slots.release(item_id))
+                freed.extend(self._home(run).slots.release(item_id))
+        if not run.items:
+            run.items = {}  # An emptied dictionary keeps its room, and most waiting runs have no item.
         if decision.ended:
             del shard.runs[row.run_id]
         for item in decision.items:
@@ -457,7 +466,7 @@ class Engine:
                 break  # Sending one of them ended the run.
             self.place(run, item, now_ms, freed)
         if freed:
-            self.grant(shard, freed)
+            self.grant(self._home(run), freed)
         for message in decision.messages:
             self._follow(message, run, now_ms)
 
@@ -471,37 +480,37 @@ class Engine:
 
     def place(self, run: Run, item: ItemRow, now_ms: int, freed: list[str]) -> None:
         """Put an item where it belongs: queued until its moment, parked for slots, or sent."""
-        shard = self._owns(item.shard)
+        self._owns(item.shard)
+        home = self._home(run)
         before = run.items.get(item.item_id)
         if item.state == ItemState.SENT:
             self._put_item(run, item)
             return
         keeps_slots = item.losses > 0
         if before is not None and before.state == ItemState.SENT and before.slots and not keeps_slots:
-            freed.extend(shard.slots.release(item.item_id))
+            freed.extend(home.slots.release(item.item_id))
         if item.due_at_ms > now_ms:
             self._put_item(run, item)
             self.live.timers.set(item.due_at_ms, "item", item.run_id, item.item_id)
             return
         function = self.functions.get(run.row.function_id)
-        if function.limits and not keeps_slots and not shard.slots.is_holding(item.item_id):
+        if function.limits and not keeps_slots and not home.slots.is_holding(item.item_id):
             buckets = function.buckets(run.loaded.event, now_ms)
-            if item.state == ItemState.PARKED and shard.slots.buckets_of(item.item_id) == buckets:
+            if item.state == ItemState.PARKED and home.slots.buckets_of(item.item_id) == buckets:
                 return  # It was woken without a slot of its own; it still waits for the same ones.
-            shard.slots.release(item.item_id)
-            shard.slots.park(item.item_id, buckets, (run.row.created_at_ms, item.item_id))
+            home.slots.release(item.item_id)
+            home.slots.park(item.item_id, buckets, (run.row.created_at_ms, item.item_id))
             freed.extend(buckets)
             self._put_item(run, item._replace(state=ItemState.PARKED, slots="\n".join(buckets)))
             return
         self._send(run, item, now_ms)
 
     def _send(self, run: Run, item: ItemRow, now_ms: int) -> None:
-        shard = self.live.shards[item.shard]
         function = self.functions.get(run.row.function_id)
         max_attempts = function.config.max_attempts
         moment = self._moment(function.row.slug, max_attempts, now_ms)
         try:
-            sent = send(run, item, moment, "\n".join(shard.slots.buckets_of(item.item_id)))
+            sent = send(run, item, moment, "\n".join(self._home(run).slots.buckets_of(item.item_id)))
         except RunFailure as failure:
             # The item is put first so that ending the run finds and removes it.
             self._put_item(run, item)
@@ -513,9 +522,8 @@ class Engine:
         if run.row.started_at_ms is None:
             run.row = started(run.row, now_ms)
             self._batch.put(run.row)
-        self._calls.append(
-            Call(run, sent, function.row.app_id, function.discovery_url, function.id, max_attempts)
-        )
+        app_id, url, known = function.row.app_id, function.discovery_url, run.loaded.known
+        self._calls.append(Call(run, sent, app_id, url, function.id, max_attempts, known))
 
     def _put_item(self, run: Run, item: ItemRow) -> None:
         run.items[item.item_id] = item
@@ -584,7 +592,7 @@ class Engine:
         freed: list[str] = []
         self.place(run, item, now_ms, freed)
         if freed:
-            self.grant(shard, freed)
+            self.grant(self._home(run), freed)
 
     def _decide_events(self, pending: Pending, fact: EventsSent, now_ms: int) -> None:
         self.marks.deciding(fact.round)
@@ -700,11 +708,13 @@ class Engine:
         answered = {pending.fact.item_id for pending in self._inbox if isinstance(pending.fact, Answered)}
         async for page in storage.load(epochs):
             for row in page.runs:
-                live.shards[row.shard].runs[row.run_id] = Run(row)
+                live.shards[row.shard].runs[row.run_id] = Run(_with_shared_texts(row))
             for item in page.items:
                 self._load_item(item, lost, answered)
             for wait in page.waits:
-                live.shards[wait.shard].runs[wait.run_id].waits[wait.wait_id] = wait
+                run = live.shards[wait.shard].runs[wait.run_id]
+                wait = _wait_of(run, wait)
+                run.waits[wait.wait_id] = wait
                 live.open_wait(wait)
             for cron in page.crons:
                 live.crons[cron.cron_id] = cron
@@ -728,12 +738,12 @@ class Engine:
         buckets = tuple(item.slots.split("\n")) if item.slots else ()
         if item.state == ItemState.SENT:
             if buckets:
-                shard.slots.hold(item.item_id, buckets)
+                self._home(run).slots.hold(item.item_id, buckets)
             under_way = self.driver is not None and self.driver.is_sending(item.item_id, item.generation)
             if not under_way and item.item_id not in answered:
                 lost.append(Pending(ItemLost(item.run_id, item.item_id, item.generation)))
         elif item.state == ItemState.PARKED:
-            shard.slots.park(item.item_id, buckets, (run.row.created_at_ms, item.item_id))
+            self._home(run).slots.park(item.item_id, buckets, (run.row.created_at_ms, item.item_id))
         else:
             self.live.timers.set(item.due_at_ms, "item", item.run_id, item.item_id)
 
@@ -855,3 +865,21 @@ class Engine:
                 self._inbox.append(Pending(ItemDue(timer.owner, timer.key)))
             else:
                 self._inbox.append(Pending(CronDue(timer.key)))
+
+
+def _with_shared_texts(row: RunRow) -> RunRow:
+    """The same row with the texts that many rows have in common as one object each."""
+    return row._replace(
+        function_id=shared(row.function_id), event_name=shared(row.event_name), status=shared(row.status)
+    )
+
+
+def _wait_of(run: Run, row: WaitRow) -> WaitRow:
+    """As `_with_shared_texts`, for a wait of a run."""
+    return row._replace(
+        run_id=run.id,
+        step_id=shared(row.step_id),
+        kind=shared(row.kind),
+        name=shared(row.name),
+        expression=shared(row.expression),
+    )

@@ -120,6 +120,7 @@ class Live:
         if _is_under_way(run):
             return  # Its answer will be decided soon.
         size = len(run.content.event_body) + run.content.state_bytes
+        run.content.forget_parsed()
         self._idle[run_id] = size
         self._idle_bytes += size
 

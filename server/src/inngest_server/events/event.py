@@ -132,7 +132,7 @@ def make_event(draft: Draft, *, internal_id: str, received_at_ms: int, repeatabl
         draft.name,
         ts_ms,
         received_at_ms,
-        json.dumps(body),
+        json.dumps_kept(body),
         repeatable or bool(draft.event_id),
     )
 

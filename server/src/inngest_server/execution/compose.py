@@ -3,10 +3,11 @@
 Parts are JSON texts already; they are joined in canonical key order, so that what is signed is what is sent.
 """
 
+from itertools import islice
 from typing import NamedTuple
 
 from inngest_server.runs.records import ItemRow
-from inngest_server.runs.run import Content
+from inngest_server.runs.run import Content, Known
 from inngest_server.wire import json
 from inngest_server.wire.limits import CALL_BODY_BYTES_MAX
 
@@ -22,23 +23,30 @@ class CallBody(NamedTuple):
 
 
 def compose(
-    content: Content, item: ItemRow, *, function_id: str, max_attempts: int, request_id: str, canonical: bool
+    content: Content,
+    item: ItemRow,
+    known: Known,
+    *,
+    function_id: str,
+    max_attempts: int,
+    request_id: str,
+    canonical: bool,
 ) -> CallBody:
-    """The request for an item in the run's present state. `canonical` gives the RFC 8785 form for signing.
+    """The request for an item, of what was known when it was decided. `canonical` gives the RFC 8785 form.
 
     Memos that an SDK would have to be sent beyond the size limit are left out and `use_api` is set.
     """
-    memos, event = content.memos, content.event_body
+    memos, event = list(islice(content.memos, known.memos)), content.event_body
     if canonical:
         event = _canonical(content, "event", event)
     use_api = content.state_bytes > USE_API_STATE_BYTES
-    version = content.version if content.version in (1, 2) else -1
+    version = known.version if known.version in (1, 2) else -1
     while True:
-        steps = _steps(content, canonical=canonical) if not use_api else b""
+        steps = _steps(content, memos, canonical=canonical) if not use_api else b""
         body = b"".join(
             (
                 b'{"ctx":{"attempt":%d,"disable_immediate_execution":' % item.attempt,
-                b"true" if content.plan_only else b"false",
+                b"true" if known.plan_only else b"false",
                 b',"env":"","fn_id":"%b","generation_id":%d,"job_id":"%b","max_attempts":%d,"qi_id":"%b"'
                 % (
                     function_id.encode(),
@@ -71,10 +79,10 @@ def compose(
     return CallBody(body, version)
 
 
-def _steps(content: Content, *, canonical: bool) -> bytes:
+def _steps(content: Content, step_ids: list[str], *, canonical: bool) -> bytes:
     memos = content.memos
     parts: list[bytes] = []
-    for step_id in sorted(memos):
+    for step_id in sorted(step_ids):
         memo = _canonical(content, step_id, memos[step_id]) if canonical else memos[step_id]
         parts.append(b"%b:%b" % (json.dumps(step_id), memo))
     return b",".join(parts)

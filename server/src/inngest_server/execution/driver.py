@@ -17,7 +17,7 @@ from inngest_server.execution.compose import CallBody, compose
 from inngest_server.execution.transport import ResponseTooLargeError, Transport, TransportError
 from inngest_server.runs.facts import Answer, Answered
 from inngest_server.runs.records import ItemRow
-from inngest_server.runs.run import Run
+from inngest_server.runs.run import Known, Run
 from inngest_server.wire import json
 from inngest_server.wire.limits import CALL_TIMEOUT_S, RESPONSE_BYTES_MAX
 from inngest_server.wire.signature import sign
@@ -39,6 +39,8 @@ class Call(NamedTuple):
     """Of the function; `stepId=step` is replaced for a targeted item."""
     function_id: str
     max_attempts: int
+    known: Known
+    """What of the run's content is durable when this is sent."""
 
 
 class Driver(Protocol):
@@ -192,6 +194,7 @@ class HTTPDriver:
         composed = compose(
             run.loaded,
             item,
+            call.known,
             function_id=call.function_id,
             max_attempts=call.max_attempts,
             request_id=request_id,

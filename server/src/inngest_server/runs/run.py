@@ -26,6 +26,18 @@ UNDECIDED = -1
 """Request version of a run whose SDK has not chosen one."""
 
 
+class Known(NamedTuple):
+    """What a request may say of a content: as it stood when the request was decided.
+
+    The content itself runs ahead of the disk, and a request may be composed while a later commit is under way.
+    """
+
+    memos: int
+    """How many, from the first on."""
+    plan_only: bool
+    version: int
+
+
 class Content:
     """What the next request of a run carries. Changed by `fold` only."""
 
@@ -65,6 +77,14 @@ class Content:
         if self._event is None:
             self._event = json.parse(self.event_body)
         return self._event  # type: ignore[return-value]
+
+    @property
+    def known(self) -> Known:
+        return Known(len(self.memos), self.plan_only, self.version)
+
+    def forget_parsed(self) -> None:
+        """Give back what can be made again from the bytes."""
+        self._event = None
 
     def fold(self, entry: JournalRow) -> None:
         """Take in one entry; entries come once each and in order."""

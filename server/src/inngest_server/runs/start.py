@@ -9,6 +9,7 @@ from inngest_server.runs.records import ItemRow, ItemState, RunRow, RunStatus, W
 from inngest_server.runs.run import Content
 from inngest_server.wire import json
 from inngest_server.wire.durations import parse_deadline_ms
+from inngest_server.wire.shared import shared
 
 CANCEL_LIFETIME_MS = 365 * 24 * 3_600_000
 
@@ -41,7 +42,7 @@ def start_run(
         function_id=function_id,
         function_version=version,
         event_id=event.internal_id,
-        event_name=event.name,
+        event_name=shared(event.name),
         cron=cron,
         parent=parent,
         status=RunStatus.SCHEDULED.value,
@@ -91,7 +92,7 @@ def _cancel_waits(row: RunRow, config: FunctionConfig, content: Content, now_ms:
                 kind=WaitKind.CANCEL,
                 name=cancel.event,
                 expression=cancel.if_expression or "",
-                captured=json.dumps(captured),
+                captured=json.dumps_kept(captured),
                 opened_at_ms=now_ms,
                 fires_at_ms=parse_deadline_ms(lifetime, now_ms) if lifetime else now_ms + CANCEL_LIFETIME_MS,
             )

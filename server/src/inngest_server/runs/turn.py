@@ -11,6 +11,7 @@ from inngest_server.runs.errors import MalformedOpError, RunFailure
 from inngest_server.runs.facts import CallFailed, Op
 from inngest_server.runs.records import ItemRow, ItemState, JournalKind, WaitKind, WaitRow
 from inngest_server.runs.run import Content, Limits, Moment, Run
+from inngest_server.wire.shared import shared
 
 TIMEOUT_MAX_MS = 366 * 24 * 3_600_000
 """Longest sleep or wait. Source: protocol 0."""
@@ -166,8 +167,8 @@ class Turn:
                 run_id=self.run.id,
                 step_id=op.step_id,
                 kind=kind,
-                name=name,
-                expression=expression,
+                name=shared(name),
+                expression=shared(expression),
                 captured=captured,
                 opened_at_ms=now_ms,
                 fires_at_ms=max(fires_at_ms, now_ms),

@@ -1,1 +1,1 @@
-"""REST: what users and SDKs ask about events and runs, and tell the server beside them. Source: protocol 3.4, 7."""
+"""REST: what users and SDKs ask about events and runs, and what SDKs report. Source: protocol 3.4, 7."""

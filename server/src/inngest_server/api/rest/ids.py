@@ -22,7 +22,7 @@ def event_id_of(request: Request) -> str:
     """
     return _ulid(
         request.params["event_id"],
-        "The event ID specified is invalid: it is one of the `ids` in the answer to sending, not your own `id`",
+        "The event ID specified is invalid: give one of the `ids` that sending returned, not your own `id`",
     )
 
 

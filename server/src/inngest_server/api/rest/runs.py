@@ -55,7 +55,7 @@ async def cancel_run(context: Context, run_id: str) -> None:
 
 
 async def list_jobs(request: Request) -> Reply:
-    """The run's work that is due, waits for its moment or for slots, or is being done; none once it has ended."""
+    """The run's work that is being done, or waits for its moment or for slots; none once it has ended."""
     context, run_id = request.context, run_id_of(request)
     await get_run_row(context, run_id)
     items = await context.storage.items_of_run(run_id)

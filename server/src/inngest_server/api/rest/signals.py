@@ -10,7 +10,7 @@ from inngest_server.wire import json
 from inngest_server.wire.limits import EVENT_BYTES_MAX
 
 SIGNAL_BYTES_MAX = EVENT_BYTES_MAX
-"""As an event: below the limit of a step's output, so that a signal can never make the run fail that gets it."""
+"""As an event. It is below the limit of a step's output, beyond which the run that gets it would fail."""
 
 
 async def send_signal(request: Request) -> Reply:

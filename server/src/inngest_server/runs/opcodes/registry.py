@@ -18,6 +18,7 @@ from inngest_server.runs.opcodes.wait_for_event import wait_for_event
 from inngest_server.runs.opcodes.wait_for_signal import wait_for_signal
 from inngest_server.runs.turn import Turn
 from inngest_server.wire import json
+from inngest_server.wire.shared import shared
 
 Handler = Callable[[Turn, Op], None]
 
@@ -86,7 +87,7 @@ def _parse_op(value: object) -> Op:
     display_name = raw.get("displayName")
     return Op(
         code=code,
-        step_id=step_id,
+        step_id=shared(step_id),
         display_name=(display_name if isinstance(display_name, str) else "") or name or step_id,
         name=name,
         data=json.dumps(raw.get("data")),

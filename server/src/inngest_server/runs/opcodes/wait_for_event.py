@@ -29,7 +29,7 @@ def wait_for_event(turn: Turn, op: Op) -> None:
             raise RunFailure(
                 "CompileError", f"the `if` of step {op.display_name!r} is invalid: {error}"
             ) from error
-        captured = json.dumps(expression.capture(turn.content.event))
+        captured = json.dumps_kept(expression.capture(turn.content.event))
     if turn.open(op, {"until": fires_at_ms, "event": name, "if": text}):
         turn.wait(op, WaitKind.EVENT, fires_at_ms, name=name, expression=text, captured=captured)
 
