@@ -29,7 +29,7 @@ EVENTS = [
     make_event_row(
         make_ulid(at_ms=T0_MS + n * HOUR_MS),
         received_at_ms=T0_MS + n * HOUR_MS,
-        name="inngest/function.finished" if n % 2 else "a",
+        name="inngest/function.finished" if n % 2 else "inngestion",
     )
     for n in range(6)
 ]
@@ -50,7 +50,7 @@ RUNS = [
         (EventQuery(limit=10), [5, 4, 3, 2, 1, 0]),
         (EventQuery(limit=2), [5, 4]),
         (EventQuery(limit=2, older_than=EVENTS[4].internal_id), [3, 2]),
-        (EventQuery(limit=10, name="a"), [4, 2, 0]),
+        (EventQuery(limit=10, name="inngestion"), [4, 2, 0]),
         (EventQuery(limit=10, include_internal=False), [4, 2, 0]),
         (EventQuery(limit=10, received_after_ms=T0_MS + 3 * HOUR_MS), [5, 4]),
         (EventQuery(limit=10, received_before_ms=T0_MS + 2 * HOUR_MS), [1, 0]),

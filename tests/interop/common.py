@@ -7,8 +7,8 @@ from tests.interop.harness import PYTHON, World, wait_for_cron
 from tests.support.processes import wait_for
 
 
-def check_cron(world: World) -> None:
-    outcome = wait_for_cron(world)
+def check_cron(world: World, *, after_ms: int = 0) -> None:
+    outcome = wait_for_cron(world, after_ms=after_ms)
     assert outcome.run["status"] == "Completed"
     assert outcome.run["cron"] == "* * * * *"
     assert outcome.output == {"event": "inngest/scheduled.timer", "cron": "* * * * *"}
@@ -42,7 +42,7 @@ def check_other_approval(world: World) -> None:
 def check_limit(world: World) -> None:
     """Of one key no two steps overlap; of different keys they may."""
     keys = ["k1", "k2"] * 3
-    ids = world.api.send_all([{"name": "interop/limited", "data": {"key": key}} for key in keys])
+    ids = [world.api.send("interop/limited", {"key": key}) for key in keys]
     spans: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for key, event_id in zip(keys, ids, strict=True):
         (run,) = world.api.wait_runs(event_id)
@@ -59,3 +59,23 @@ def check_limit(world: World) -> None:
         for begin, end in spans["k1"]
         for other_begin, other_end in spans["k2"]
     ), spans
+
+
+def check_sent_signal(world: World) -> None:
+    """A step sends the signal that another run waits for."""
+    waiting = world.api.send("interop/wait-signal", {"signal": "s2"})
+    run_id = wait_for(
+        lambda: next((run["run_id"] for run in world.api.runs_of_event(waiting)), None), "the waiting run"
+    )
+    wait_for(lambda: bool(world.app.calls(run_id)), "its first call")
+
+    def sent() -> bool:
+        (sender,) = world.api.wait_runs(world.api.send("interop/send-signal", {"signal": "s2"}))
+        return (sender["status"], sender["output"]) == ("Completed", {"sent": True})
+
+    wait_for(sent, "somebody waits for the signal", interval_s=0.1)
+    assert world.api.wait_ended(run_id)["output"] == {
+        "matched": True,
+        "name": "s2",
+        "data": {"from": "send-signal"},
+    }

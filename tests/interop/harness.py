@@ -68,10 +68,17 @@ class App(Process):
     """A running interop app with its step log."""
 
     def __init__(
-        self, sdk: Sdk, directory: Path, *, server_url: str, env: Mapping[str, str] | None = None
+        self,
+        sdk: Sdk,
+        directory: Path,
+        *,
+        server_url: str,
+        env: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> None:
         self.sdk = sdk
-        self.port = free_port()
+        self.port = port or free_port()
+        directory.mkdir(parents=True, exist_ok=True)
         self.url = f"http://127.0.0.1:{self.port}{SERVE_PATH}"
         self.step_log = directory / f"{sdk.name}-steps.jsonl"
         first = sdk.folder / sdk.argv[0]
@@ -339,7 +346,7 @@ def starts_failure_handler(outcome: Outcome) -> None:
     """The failed run's handler ran once and knows it."""
     app, failed = outcome.world.app, outcome.run["run_id"]
     handled = wait_for(
-        lambda: [line for line in app.lines() if line.get("failed_run_id") == failed],
+        lambda: [line for line in app.lines() if line.get("failed_run_id") == failed] or None,
         f"a failure handler for run {failed}",
     )
     ended = outcome.world.outcome_of(handled[0]["run_id"])
@@ -361,13 +368,16 @@ def begins_after_slept(outcome: Outcome) -> None:
     assert outcome.at_ms("after@0") >= outcome.output["until_ms"]
 
 
-def wait_for_cron(world: World) -> Outcome:
-    """The run of the next full minute."""
+def wait_for_cron(world: World, *, after_ms: int = 0) -> Outcome:
+    """A run of the cron function that began later than that: at the next full minute at the latest."""
     slug = f"{world.app.sdk.app_id}-cron"
     left_s = 60 - time.time() % 60
-    line = wait_for(
-        lambda: next((line for line in world.app.lines() if line.get("function") == slug), None),
-        "the cron function is called at the next full minute",
-        timeout_s=left_s + 10,
-    )
+
+    def called() -> Line | None:
+        return next(
+            (line for line in world.app.lines() if line.get("function") == slug and line["at_ms"] > after_ms),
+            None,
+        )
+
+    line = wait_for(called, "the cron function is called at the next full minute", timeout_s=left_s + 10)
     return world.outcome_of(line["run_id"])

@@ -217,7 +217,7 @@ def typescript_cases() -> list[Case]:
             output={"winner": "fast", "after": "went on"},
             steps=["fast@0", "slow@0", "after@0"],
             any_order=True,
-            calls=range(4, 7),
+            calls=range(4, 8),
             check=does_not_wait_for_slow,
         ),
         Case(

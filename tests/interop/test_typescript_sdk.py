@@ -7,7 +7,6 @@ import pytest
 from tests.interop import common
 from tests.interop.harness import TYPESCRIPT, Case, World, check, world
 from tests.interop.table import cases
-from tests.support.processes import wait_for
 
 CASES = cases(TYPESCRIPT)
 
@@ -28,22 +27,7 @@ def test_case(served: World, case: Case) -> None:
 
 
 def test_a_step_sends_the_signal_that_another_run_waits_for(served: World) -> None:
-    waiting = served.api.send("interop/wait-signal", {"signal": "s2"})
-    run_id = wait_for(
-        lambda: next((run["run_id"] for run in served.api.runs_of_event(waiting)), None), "the waiting run"
-    )
-    wait_for(lambda: bool(served.app.calls(run_id)), "its first call")
-
-    def sent() -> bool:
-        (sender,) = served.api.wait_runs(served.api.send("interop/send-signal", {"signal": "s2"}))
-        return (sender["status"], sender["output"]) == ("Completed", {"sent": True})
-
-    wait_for(sent, "somebody waits for the signal", interval_s=0.1)
-    assert served.api.wait_ended(run_id)["output"] == {
-        "matched": True,
-        "name": "s2",
-        "data": {"from": "send-signal"},
-    }
+    common.check_sent_signal(served)
 
 
 def test_an_event_that_fails_the_filter_starts_nothing(served: World) -> None:

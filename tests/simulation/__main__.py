@@ -13,7 +13,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200, help="how many worlds, from --first on")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="replay one world")
-    parser.add_argument("--digest", action="store_true", help="print the digest of each world's storage journal")
+    parser.add_argument(
+        "--digest", action="store_true", help="print the digest of each world's storage journal"
+    )
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
     total, failed, began = Report(), 0, time.monotonic()

@@ -108,7 +108,7 @@ class App:
             "appName": self.name,
             "url": self.url,
             "sdk": f"{self.kind}:v1",
-            "functions": [function.config(self.url) for function in self.functions.values()],
+            "functions": [one.config(self.url) for one in self.functions.values() if not one.hidden],
         }
 
     async def handle(self, request: Request) -> Response:
@@ -124,7 +124,7 @@ class App:
         except FunctionFailure as failure:
             return self._raise(request, str(failure), no_retry=False)
         if request.target:
-            return await self._targeted(request, found)
+            return await self._targeted(request, replay.reached)
         if not found:
             return await self._complete(request, [])
         runs_now = len(found) == 1 and isinstance(found[0].statement, Step) and not request.plan_only
@@ -162,7 +162,12 @@ class App:
         assert isinstance(step, Step)
         self._observer.reported(request, [found])
         await self._work()
-        op: dict[str, Any] = {"id": found.step_id, "name": step.name, "displayName": step.name, "opts": self._opts(found)}
+        op: dict[str, Any] = {
+            "id": found.step_id,
+            "name": step.name,
+            "displayName": step.name,
+            "opts": self._opts(found),
+        }
         if request.attempt < step.fails:
             error = {"name": "Error", "message": f"{step.name} attempt {request.attempt}"}
             self._observer.step_raised(request, found.step_id, orjson.dumps(error))
@@ -187,7 +192,9 @@ class App:
             status = await self._flush(request, buffered)
             if status == 409:
                 stale = {"name": "StaleDispatchError", "message": "stale"}
-                return Response(400, {"x-inngest-sdk": "ts4", "x-inngest-no-retry": "true"}, orjson.dumps(stale))
+                return Response(
+                    400, {"x-inngest-sdk": "ts4", "x-inngest-no-retry": "true"}, orjson.dumps(stale)
+                )
             if status != 200:
                 return self._ops(buffered)
             buffered = []

@@ -136,7 +136,7 @@ class FaultyStorage:
         await self._disk.rows.release(epochs)
 
     async def domain_time_ms(self) -> int:
-        await self._pause()
+        await self._read(lambda: None)
         return await self._disk.rows.domain_time_ms()
 
     async def load(self, shards: Iterable[int]) -> AsyncIterator[LivePage]:
@@ -156,11 +156,20 @@ class FaultyStorage:
     async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
         journals = self._disk.rows._journals
         return await self._read(
-            lambda: {one: [journals[one][n] for n in sorted(journals[one])] for one in run_ids if one in journals}
+            lambda: {
+                one: [journals[one][n] for n in sorted(journals[one])] for one in run_ids if one in journals
+            }
         )
 
     async def messages(self, shard: int, limit: int) -> list[MessageRow]:
-        return await self._disk.rows.messages(shard, limit)
+        rows = self._disk.rows
+        found = [row for row in rows._all(MessageRow) if row.shard == shard]
+        await self._read(lambda: None)
+        return sorted(found, key=lambda row: (row.sender, row.number))[:limit]
+
+    async def prune(self, before_ms: int, limit: int) -> int:
+        await self._read(lambda: None)
+        return await self._disk.rows.prune(before_ms, limit)
 
     async def commit(self, batch: Batch) -> CommitResult:
         """One draw decides what becomes of the batch, and whether the caller learns it."""

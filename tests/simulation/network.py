@@ -85,7 +85,9 @@ class Network:
             delay_s += self._chance.expovariate(0.1)
         await asyncio.sleep(delay_s)
 
-    async def _carry(self, request: Request, url: str, answer: "asyncio.Future[Response]", timeout_s: float) -> None:
+    async def _carry(
+        self, request: Request, url: str, answer: "asyncio.Future[Response]", timeout_s: float
+    ) -> None:
         faults, draw = self._faults, self._chance.random()
         app = self._apps[urlsplit(url).netloc]
         await self._pause()
@@ -135,7 +137,9 @@ class Network:
         await app.handle(request)
         _fail(answer, TransportError("reset", ""))
 
-    async def _hang(self, request: Request, app: App, answer: "asyncio.Future[Response]", timeout_s: float) -> None:
+    async def _hang(
+        self, request: Request, app: App, answer: "asyncio.Future[Response]", timeout_s: float
+    ) -> None:
         await app.handle(request)
         await asyncio.sleep(timeout_s)
         _fail(answer, TransportError("timeout", ""))
@@ -163,7 +167,9 @@ def read_request(url: str, body: bytes) -> Request:
         target="" if target == "step" else target,
         plan_only=context["disable_immediate_execution"],
         memos=memos,
-        raw_memos={step_id: orjson.dumps(memo, option=orjson.OPT_SORT_KEYS) for step_id, memo in memos.items()},
+        raw_memos={
+            step_id: orjson.dumps(memo, option=orjson.OPT_SORT_KEYS) for step_id, memo in memos.items()
+        },
         stack=context["stack"]["stack"],
         current=context["stack"]["current"],
         event=parsed["event"],

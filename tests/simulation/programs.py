@@ -86,6 +86,8 @@ class Function:
     concurrency: list[dict[str, Any]] = field(default_factory=list)
     cancel_event: str | None = None
     cron: str | None = None
+    hidden: bool = False
+    """Not announced in the next sync: added or removed later."""
 
     @property
     def max_attempts(self) -> int:
@@ -149,6 +151,8 @@ class Replay:
         self._memos = memos
         self._order = {step_id: n for n, step_id in enumerate(stack)}
         self._attempt = attempt
+        self.reached: list[Found] = []
+        """Everything without a memo that was come to, in branches of a decided race too."""
 
     def run(self, program: Program) -> list[Found]:
         """What is found; nothing when the program came to its end.
@@ -185,7 +189,9 @@ class Replay:
     def _pass(self, statement: Step | Waiting, *, race: bool) -> tuple[list[Found], int]:
         step_id = hash_step_id(statement.name)
         if step_id not in self._memos:
-            return [Found(statement, step_id, race)], -1
+            found = Found(statement, step_id, race)
+            self.reached.append(found)
+            return [found], -1
         memo = self._memos[step_id]
         if isinstance(memo, dict) and set(memo) == {"error"}:
             failure = StepFailure(memo["error"])
@@ -208,9 +214,7 @@ class Replay:
             else:
                 done.append(position)
         first_failure = min(failed, key=lambda one: one[0]) if failed else None
-        if first_failure is not None and (
-            group.mode == "all" or not done or first_failure[0] < min(done)
-        ):
+        if first_failure is not None and (group.mode == "all" or not done or first_failure[0] < min(done)):
             raise first_failure[1]
         if group.mode == "race" and done:
             return [], min(done)
@@ -267,9 +271,9 @@ class ProgramMaker:
             case "sleep":
                 return Sleep(self._name("sleep"), chance.choice((0, 1, 30, 600, 7200, 200_000)))
             case "wait":
-                return WaitForEvent(
-                    self._name("wait"), chance.choice(EVENTS), chance.random() < 0.6, chance.choice((5, 300, 3600, 90_000))
-                )
+                match = chance.random() < 0.6
+                event = chance.choice(EVENTS if match else (*EVENTS, "inngest/function.finished"))
+                return WaitForEvent(self._name("wait"), event, match, chance.choice((5, 300, 3600, 90_000)))
             case "signal":
                 # Names of their own: a conflict would fail the run, which is another story.
                 return WaitForSignal(self._name("signal"), chance.choice(SIGNALS), chance.choice((60, 1800)))

@@ -6,41 +6,54 @@ crash ends every task of the node between two awaits; another one starts on the 
 """
 
 import asyncio
+import base64
 import contextvars
 import random
-from collections.abc import Awaitable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from inngest_server.api.context import Context
+from inngest_server.api.events import invoke_function, send_events
+from inngest_server.api.replies import RequestRejectedError
+from inngest_server.api.rest.checkpoints import checkpoint
+from inngest_server.api.rest.runs import delete_run
+from inngest_server.api.rest.signals import send_signal
+from inngest_server.api.router import Reply
+from inngest_server.api.router import Request as APIRequest
 from inngest_server.apps.registration import parse_registration
 from inngest_server.engine import engine as engine_module
 from inngest_server.engine.engine import Engine, EngineOptions, EngineUnavailableError
-from inngest_server.engine.facts import EventsSent, SignalSent, Synced
-from inngest_server.events.event import make_event, read_event
+from inngest_server.engine.facts import Synced
 from inngest_server.execution.answers import read_answer
 from inngest_server.execution.driver import HTTPDriver
 from inngest_server.execution.transport import Response
-from inngest_server.runs.decision import CheckpointRefused
-from inngest_server.runs.facts import Answered, CancelRequested, Checkpointed
-from inngest_server.runs.opcodes.registry import parse_ops
+from inngest_server.runs.facts import Answered
+from inngest_server.runs.run import Limits
+from inngest_server.settings import ServerKind, Settings
 from inngest_server.storage.protocol import StorageError
-from inngest_server.wire import json, ulid
+from inngest_server.wire import json
 
 from .apps import App, Kind, Request
 from .auditor import Auditor
 from .disk import Disk, DiskFaults, FaultyStorage
 from .event_loop import SimulatedLoop, run_simulated
 from .network import Network, NetworkFaults
-from .programs import CANCEL_EVENT, EVENTS, SIGNALS, Function, Invoke, ProgramMaker, Step, Try, names_of
+from .programs import CANCEL_EVENT, EVENTS, SIGNALS, Function, ProgramMaker, Step
 
 T0_MS = 1_790_000_000_000
 SETTLE_DAYS = 60
 """No program sleeps or waits for longer than a few days, so that a healed world is idle by then."""
 CLIENT_TRIES = 6
-NEVER = 1 << 60
+RETENTION_MS = 26 * 3_600_000
+"""Longer than event ids are remembered."""
+CRON = "*/10 * * * *"
+CRON_STEP_MS = 600_000
+TIGHT_LIMITS = Limits(steps_max=4, ops_per_response_max=3, state_bytes_max=150, output_bytes_max=40)
+"""So tight that ordinary functions hit them."""
 
 
 class NodeDownError(Exception):
@@ -98,9 +111,14 @@ class Node:
     def __init__(self, world: "World", number: int) -> None:
         chance = random.Random(f"{world.seed} node {number}")
         self.tasks: list[asyncio.Task[Any]] = []
-        self.storage = FaultyStorage(world.disk, world.disk_faults, random.Random(f"{world.seed} disk {number}"))
+        self.storage = FaultyStorage(
+            world.disk, world.disk_faults, random.Random(f"{world.seed} disk {number}")
+        )
         options = EngineOptions(
-            idle_contents_max=chance.choice((0, 1, 3, 5000)), undecided_events_max=chance.choice((3, 20_000))
+            limits=world.limits,
+            cron_catch_up=world.cron_catch_up,
+            idle_contents_max=chance.choice((0, 1, 3, 5000)),
+            undecided_events_max=chance.choice((3, 20_000)),
         )
         self.engine = Engine(self.storage, world.clock, chance, options=options)
         self.driver = HTTPDriver(
@@ -112,6 +130,12 @@ class Node:
         )
         self.engine.driver = self.driver
         self.down: asyncio.Future[None] = world.loop.create_future()
+        self.owned = contextvars.Context()
+        """The context of every task that dies with this process."""
+        self.owned.run(_OWNER.set, self)
+        self._world = world
+        settings = Settings(kind=ServerKind.DEV)
+        self._context = Context(settings, self.engine, self.storage, _NoSyncer(), world.clock, "simulated")
 
     async def serve(self) -> None:
         """As the command does: open, then run; a supervisor would start it again after an error."""
@@ -123,6 +147,46 @@ class Node:
                 await asyncio.sleep(0.5)
         await self.engine.run()
 
+    async def retain(self) -> None:
+        """Forget what is old, as the retention loop does."""
+        while True:
+            await asyncio.sleep(3600)
+            before_ms = self.engine.now_ms() - RETENTION_MS
+            with suppress(StorageError):
+                await self.storage.prune(before_ms, 10)
+                self._world.auditor.pruned(before_ms)
+
+    async def request(
+        self,
+        handler: Callable[[APIRequest], Awaitable[Reply]],
+        body: object,
+        *,
+        seed: str = "",
+        **params: str,
+    ) -> tuple[int, Any]:
+        """What the HTTP handler answers: status, and the body where it is JSON.
+
+        Raises:
+            NodeDownError: the process died before it answered.
+        """
+        scope = {
+            "headers": [(b"x-inngest-event-id-seed", seed.encode())] if seed else [],
+            "query_string": b"",
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(body), "more_body": False}
+
+        call: Any = handler(APIRequest(self._context, scope, receive, params))
+        task = self._world.loop.create_task(call, context=self.owned)
+        try:
+            reply: Reply = await self.answer_of(task)
+        except (EngineUnavailableError, StorageError):
+            return 503, None
+        except RequestRejectedError as error:
+            return error.status, None
+        return reply.status, json.parse(reply.body) if reply.body else None
+
     def kill(self) -> None:
         self.storage.kill()
         for task in self.tasks:
@@ -131,10 +195,20 @@ class Node:
 
     async def answer_of(self, future: "asyncio.Future[Any]") -> Any:
         """What the node answers, unless it dies before."""
+        future.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # Whoever asked may be gone.
         await asyncio.wait([future, self.down], return_when=asyncio.FIRST_COMPLETED)
-        if not future.done():
+        if not future.done() or future.cancelled():
             raise NodeDownError
         return future.result()
+
+
+class _NoSyncer:
+    """Nobody asks this server to call an app."""
+
+    async def sync(self, url: str) -> None:
+        raise NotImplementedError
 
 
 class World:
@@ -156,7 +230,9 @@ class World:
         self.loop = SimulatedLoop(seed)
         self.loop.set_task_factory(self._make_task)
         self.clock = WorldClock(self.loop)
-        self.auditor = Auditor(f"seed {seed}; replay: python -m tests.simulation --seed {seed}", self.clock.domain_ms)
+        self.auditor = Auditor(
+            f"seed {seed}; replay: python -m tests.simulation --seed {seed}", self.clock.domain_ms
+        )
         self.shards = shards or chance.choice((1, 4, 16))
         crash = chance.choice((0.0, 0.0003, 0.002)) if crash_rate is None else crash_rate
         disk = chance.choice((0.0, 0.01, 0.05)) if disk_error_rate is None else disk_error_rate
@@ -164,6 +240,8 @@ class World:
         self._crash_rate = crash
         """Per callback that the loop runs."""
         self._skew_s = chance.choice((0.0, 5.0)) if clock_skew_s is None else clock_skew_s
+        self.limits = TIGHT_LIMITS if chance.random() < 0.1 else Limits()
+        self.cron_catch_up = chance.choice(("skip", "all"))
         self._event_count = chance.choice((5, 15, 40)) if events is None else events
         self._pace_s = chance.choice((0.05, 2.0, 60.0, 900.0))
         """Mean pause between what clients do."""
@@ -216,6 +294,7 @@ class World:
                 function = self._make_function(f"{name}-f{index}", children)
                 functions.append(function)
                 children.append(function.slug)
+                function.hidden = chance.random() < 0.15
                 if chance.random() < 0.3:
                     functions.append(
                         Function(
@@ -226,6 +305,8 @@ class World:
                             retries=0,
                         )
                     )
+            if chance.random() < 0.15:
+                functions.append(Function(f"{name}-cron", (Step("tick"),), cron=CRON))
             apps.append(
                 App(
                     name,
@@ -243,7 +324,9 @@ class World:
         """Functions only invoke those made before them, so that no invocation goes in circles."""
         chance = self._chance
         retries = chance.choice((0, 1, 2, 4))
-        maker = ProgramMaker(chance, [*children, "nowhere-gone"] if children else [], max_attempts=retries + 1)
+        maker = ProgramMaker(
+            chance, [*children, "nowhere-gone"] if children else [], max_attempts=retries + 1
+        )
         function = Function(slug, maker.make(chance.choice((1, 2, 4, 6))), retries=retries)
         if chance.random() < 0.85 or not children:
             function.event = chance.choice(EVENTS)
@@ -299,9 +382,8 @@ class World:
         if skew_ms:
             self.clock.offset_ms = self._chance.randrange(-skew_ms, skew_ms)
         node = self.node = Node(self, self._nodes)
-        context = contextvars.Context()
-        context.run(_OWNER.set, node)
-        self.loop.create_task(self._serve(node), context=context)
+        self.loop.create_task(self._serve(node), context=node.owned)
+        self.loop.create_task(node.retain(), context=node.owned)
 
     async def _serve(self, node: Node) -> None:
         try:
@@ -318,8 +400,18 @@ class World:
             return
         self.crashes += 1
         self.node = None
+        if self._chance.random() < 0.2:
+            self._spawn(self._stop(node))
+            return
         node.kill()
         self._spawn(self._restart())
+
+    async def _stop(self, node: Node) -> None:
+        """An orderly end: no new requests, and a moment for the calls that are under way."""
+        drained = self.loop.create_task(node.driver.drain(5.0), context=node.owned)
+        await node.answer_of(drained)
+        node.kill()
+        await self._restart()
 
     async def _restart(self) -> None:
         await asyncio.sleep(0.1 + self._chance.expovariate(1.0) * self._chance.choice((0.1, 5.0, 600.0)))
@@ -349,17 +441,13 @@ class World:
         node = self.node
         if node is None or self._chance.random() < faults.refused:
             return 0
-        fact = Checkpointed(request.run_id, request.item_id, request.generation, parse_ops(ops))
+        body = {"qi_id": request.item_id, "generation_id": request.generation, "steps": ops}
         try:
-            answer = await node.answer_of(node.engine.ask(fact))
-        except (NodeDownError, EngineUnavailableError):
-            return 503
-        await asyncio.sleep(self._chance.expovariate(1.0) * faults.delay_s)
-        if self._chance.random() < faults.lost_answer:
+            status, _ = await node.request(checkpoint, body, run_id=request.run_id)
+        except NodeDownError:
             return 0
-        if isinstance(answer, CheckpointRefused):
-            return answer.status
-        return 200 if answer is not None else 400
+        await asyncio.sleep(self._chance.expovariate(1.0) * faults.delay_s)
+        return 0 if self._chance.random() < faults.lost_answer else status
 
     # Clients.
 
@@ -369,11 +457,15 @@ class World:
             await asyncio.sleep(chance.expovariate(1.0) * self._pace_s)
             action = chance.random()
             if action < 0.8:
-                self._spawn(self._post([self._make_event(number) for _ in range(chance.choice((1, 1, 1, 3)))]))
-            elif action < 0.9:
+                self._spawn(
+                    self._post([self._make_event(number) for _ in range(chance.choice((1, 1, 1, 3)))])
+                )
+            elif action < 0.86:
                 self._spawn(self._signal(number))
-            elif action < 0.95:
+            elif action < 0.89:
                 self._spawn(self._cancel())
+            elif action < 0.93:
+                self._spawn(self._invoke(number))
             else:
                 self._spawn(self._resync())
 
@@ -392,68 +484,75 @@ class World:
             event["ts"] = self.clock.domain_ms() + 60_000
         return event
 
+    def _seed(self) -> str:
+        """The header by which a request that is sent again names its events as before."""
+        entropy = base64.b64encode(self._chance.randbytes(10)).decode()
+        return f"{self.clock.domain_ms()},{entropy}"
+
     async def _post(self, raw: list[dict[str, Any]]) -> None:
         """Send events as an SDK does: tried again until answered, under one seed for fresh ids or without."""
         chance = self._chance
-        seed = (self.clock.domain_ms(), chance.randbytes(10)) if chance.random() < 0.6 else None
+        seed = self._seed() if chance.random() < 0.6 else ""
         for _ in range(CLIENT_TRIES):
             await asyncio.sleep(chance.expovariate(1.0) * 0.01)
             node = self.node
-            if node is not None and node.engine.failure is None:
+            if node is not None:
                 began = self.auditor.begin()
-                try:
-                    internal_ids = await self._ingest(node, raw, seed)
-                except (NodeDownError, EngineUnavailableError):
-                    pass
-                else:
-                    self.auditor.acknowledge(internal_ids, began)
-                    if chance.random() >= self.network_faults.lost_answer:
+                with suppress(NodeDownError):
+                    status, answer = await node.request(send_events, raw, seed=seed, key="key")
+                    if status == 200:
+                        self.auditor.acknowledge(answer["ids"], began)
+                    if status == 200 and chance.random() >= self.network_faults.lost_answer:
                         return  # Otherwise it is sent again: the client never heard of it.
             await asyncio.sleep(chance.expovariate(1.0) * 2)
 
-    async def _ingest(self, node: Node, raw: list[dict[str, Any]], seed: tuple[int, bytes] | None) -> list[str]:
-        engine = node.engine
-        engine.check_admission()
-        events = [
-            make_event(
-                read_event(one),
-                internal_id=ulid.from_seed(*seed, index) if seed else engine.next_id(),
-                received_at_ms=engine.now_ms(),
-                repeatable=seed is not None,
-            )
-            for index, one in enumerate(raw, 1)
-        ]
-        await node.answer_of(engine.ask_events(EventsSent(events)))
-        return [event.internal_id for event in events]
-
     async def _signal(self, number: int) -> None:
-        node, signal, data = self.node, self._chance.choice(SIGNALS), json.dumps({"n": number})
-        self.auditor.signalled(signal, data)
+        node, signal, data = self.node, self._chance.choice(SIGNALS), {"n": number}
+        self.auditor.signalled(signal, json.dumps(data))
         if node is not None:
-            with _unavailable():
-                await node.answer_of(node.engine.ask(SignalSent(signal, data)))
+            with suppress(NodeDownError):
+                await node.request(send_signal, {"signal": signal, "data": data})
 
     async def _cancel(self) -> None:
         node = self.node
         live = [run_id for run_id, run in self.auditor.runs.items() if not run.ended]
         if node is not None and live:
             run_id = self._chance.choice(live)
-            with _unavailable():
-                await node.answer_of(node.engine.ask(CancelRequested(run_id, "api")))
-                self.auditor.acknowledged_cancel(run_id)
+            with suppress(NodeDownError):
+                status, _ = await node.request(delete_run, None, run_id=run_id)
+                if status == 200:
+                    self.auditor.acknowledged_cancel(run_id)
+
+    async def _invoke(self, number: int) -> None:
+        """Invoke a function as a client; sent again under the same seed until it is answered."""
+        slug = self._chance.choice([slug for app in self.apps for slug in app.functions])
+        seed = self._seed()
+        for _ in range(CLIENT_TRIES):
+            node = self.node
+            if node is not None:
+                with suppress(NodeDownError):
+                    body = {"data": {"k": number % 3}}
+                    status, answer = await node.request(invoke_function, body, seed=seed, slug=slug)
+                    if status == 200:
+                        self.auditor.acknowledge_invocation(answer["id"], slug)
+                    if status in (200, 404) and self._chance.random() >= self.network_faults.lost_answer:
+                        return
+            await asyncio.sleep(self._chance.expovariate(1.0) * 2)
 
     async def _resync(self) -> None:
         """A deployment that changes limits; work that waits for slots must not notice."""
         app = self._chance.choice(self.apps)
         for function in app.functions.values():
+            if self._chance.random() < 0.2 and function.cron is None:
+                function.hidden = not function.hidden
             if self._chance.random() < 0.5:
                 function.concurrency = self._make_limits() if self._chance.random() < 0.7 else []
         await self._sync(app)
 
     async def _sync(self, app: App) -> None:
+        registration = parse_registration(app.registration())
         while True:
             node = self.node
-            registration = parse_registration(app.registration())
             if node is not None:
                 try:
                     await node.answer_of(node.engine.ask(Synced(registration)))
@@ -511,6 +610,10 @@ class World:
             for name in faults.__dataclass_fields__:
                 if name != "delay_s":
                     setattr(faults, name, 0.0)
+        for app in self.apps:
+            for function in app.functions.values():
+                function.cron = None
+            await self._sync(app)
         ends_at = self.loop.time() + SETTLE_DAYS * 86_400
         pause_s = 1.0
         while self.loop.time() < ends_at and not self.auditor.problems:
@@ -519,6 +622,7 @@ class World:
             if self.node is not None and len(self._tasks) == 0 and self._is_idle(self.node):
                 break
         self.auditor.check_settled(self.disk.rows)
+        self.auditor.check_crons(CRON_STEP_MS, all_slots=self.cron_catch_up == "all")
         if not self.auditor.problems:
             self._check_memory()
 
@@ -558,14 +662,6 @@ class World:
 
 
 @contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except (NodeDownError, EngineUnavailableError):
-        return
-
-
-@contextmanager
 def quiet_logs() -> Iterator[list[Any]]:
     """Logs go to a list, to be looked at, and not to the terminal."""
     with structlog.testing.capture_logs() as entries:
@@ -581,6 +677,3 @@ def engine_bounds(facts_per_batch: int, told_max: int) -> Iterator[None]:
         yield
     finally:
         engine_module.FACTS_PER_BATCH, engine_module.TOLD_MAX = before
-
-
-__all__ = ["Coroutine", "Invoke", "NEVER", "Node", "Report", "Try", "World", "names_of", "replace"]

@@ -1,10 +1,9 @@
 """A reverse proxy that writes down what passes: one stands before each app and one before the server.
 
-Every exchange becomes entries of one log in the order in which they happened: a `call` and later its `answer`,
-with other entries between them. The log has everything as it came; `normal.py` makes fixtures of it.
+Every exchange becomes entries of one log in the order in which they happened: a `request` and later its
+`response`, with others between them. The log has everything as it came; `normal.py` makes fixtures of it.
 """
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ class Log:
 
 
 class Proxy:
-    """Forwards to one origin and keeps the `Host` of the client, so that apps register the proxy's address."""
+    """Forwards to one origin and keeps the client's `Host`, so that apps register the proxy's address."""
 
     def __init__(self, log: Log, name: str, target: str) -> None:
         self._log = log
@@ -71,12 +70,16 @@ class Proxy:
         sent.pop("Accept-Encoding", None)
         try:
             async with self._session.request(
-                request.method, self._target + request.raw_path, headers=sent, data=body, allow_redirects=False
+                request.method,
+                self._target + request.raw_path,
+                headers=sent,
+                data=body,
+                allow_redirects=False,
             ) as response:
                 answer = await response.read()
                 got = {name.lower(): value for name, value in response.headers.items()}
                 status = response.status
-        except (OSError, asyncio.TimeoutError) as error:
+        except OSError as error:
             return web.Response(status=502, text=f"the recorder could not reach {self._target}: {error}")
         self._log.add("response", to=self._name, of=number, status=status, headers=got, body=decoded(answer))
         return web.Response(

@@ -6,17 +6,19 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from inngest_server import __version__
 from inngest_server.api.context import Context
 from inngest_server.api.router import Router
 from inngest_server.api.table import route_table
 from inngest_server.clock import SystemClock, system_random
-from inngest_server.engine.engine import Engine, EngineOptions
+from inngest_server.engine.engine import Engine, EngineOptions, EngineUnavailableError
+from inngest_server.engine.facts import Ping
 from inngest_server.engine.polling import AppPoller
 from inngest_server.engine.retention import Retention
 from inngest_server.execution.driver import HTTPDriver
@@ -31,6 +33,11 @@ log = structlog.get_logger("inngest.server")
 
 DRAIN_S = 10.0
 """How long calls under way may finish after a stop was asked for; the next start sends the rest again."""
+BACKLOG = 2048
+"""Connections that wait to be accepted, as while the database is loaded."""
+HEAD_BYTES_MAX = 64 * 1024
+"""Of a request line with its headers; as large as what Node and others accept, several times over."""
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 SWITCH_INTERVAL_S = 0.0005
 """Ten times shorter than Python's: the writer thread asks for the interpreter back after each statement."""
 
@@ -67,6 +74,8 @@ class Server:
             ),
         )
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._http: uvicorn.Server | None = None
 
     async def run(self) -> None:
         """Serve until a signal or `stop`.
@@ -75,21 +84,44 @@ class Server:
             AddressInUseError: something else listens on the port.
             StorageError: the database cannot be opened.
         """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
         sockets = [_bind(self.settings.host, self.settings.port)]
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         transport = HTTPTransport()
         try:
             async with self._engine_on(transport) as (driver, syncer):
                 await self._serve(sockets, syncer)
-                await driver.drain(DRAIN_S)
+                await self._finish(driver)
         finally:
             await transport.close()
             await self.storage.close()
             log.info("server.stopped")
 
     def stop(self) -> None:
-        """Ask the server to finish what it is doing and end."""
+        """Ask the server to finish what it is doing and end; asked again, it ends without finishing."""
+        if self._stop.is_set():
+            self._hurry.set()
+            if self._http is not None:
+                self._http.force_exit = True
         self._stop.set()
+
+    async def _finish(self, driver: HTTPDriver) -> None:
+        """Wait for the answers of the calls under way, and until they are stored."""
+        if driver.under_way:
+            log.info("server.stopping", calls_under_way=driver.under_way, waits_s=DRAIN_S)
+        storing = asyncio.create_task(self._drain(driver))
+        hurrying = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait([storing, hurrying], timeout=2 * DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        storing.cancel()
+        hurrying.cancel()
+        await asyncio.gather(storing, hurrying, return_exceptions=True)
+
+    async def _drain(self, driver: HTTPDriver) -> None:
+        await driver.drain(DRAIN_S)
+        with suppress(EngineUnavailableError):
+            await self.engine.ask(Ping())  # Answered when what came before it is stored.
 
     @asynccontextmanager
     async def _engine_on(self, transport: HTTPTransport) -> AsyncGenerator[tuple[HTTPDriver, AppSyncer]]:
@@ -145,7 +177,7 @@ class Server:
         context = Context(settings, self.engine, self.storage, syncer, self.clock, __version__)
         config = uvicorn.Config(
             Router(context, route_table()),
-            http="httptools",
+            http=_BoundedHeads,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -153,14 +185,12 @@ class Server:
             log_config=None,
             server_header=False,
             date_header=False,
+            backlog=BACKLOG,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(DRAIN_S),
         )
-        http = _QuietServer(config)
+        self._http = http = _QuietServer(config)
         serving = asyncio.create_task(http.serve(sockets=sockets))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
         url = f"http://{_shown_host(settings.host)}:{settings.port}"
         log.info("server.listening", url=url, kind=settings.kind.value)
         stopping = asyncio.create_task(self._stop.wait())
@@ -168,6 +198,30 @@ class Server:
         stopping.cancel()
         http.should_exit = True
         await serving
+
+
+class _BoundedHeads(HttpToolsProtocol):
+    """Refuses a request line with headers that do not end, which uvicorn would collect for ever."""
+
+    _head_bytes = 0
+    _is_in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._is_in_head:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes, self._is_in_head = 0, True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        super().on_headers_complete()
 
 
 class _QuietServer(uvicorn.Server):
@@ -185,6 +239,8 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # At once: Linux lets two processes bind the same port as long as neither listens.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise AddressInUseError(

@@ -49,8 +49,8 @@ def start(**changes: Any) -> Settings:
 class Clock:
     """Stands still until a test moves it."""
 
-    def __init__(self) -> None:
-        self.ms = T0_MS
+    def __init__(self, now_ms: int) -> None:
+        self.ms = now_ms
 
     def now_ms(self) -> int:
         return self.ms
@@ -75,6 +75,8 @@ class App:
 
     def is_sending(self, item_id: str, generation: int) -> bool:
         return False
+
+    def recall(self) -> None: ...
 
     async def call(self, index: int) -> Call:
         async with asyncio.timeout(TIMEOUT_S):
@@ -108,9 +110,11 @@ class Response:
 class InProcess:
     """Use as an async context manager, which starts and stops the engine."""
 
-    def __init__(self, settings: Settings, *, storage: MemoryStorage | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, storage: MemoryStorage | None = None, now_ms: int = T0_MS
+    ) -> None:
         self.settings = settings
-        self.clock = Clock()
+        self.clock = Clock(now_ms)
         self.app = App()
         self.storage = storage or MemoryStorage(shard_count=16)
         self.engine = Engine(self.storage, self.clock, random.Random(7))

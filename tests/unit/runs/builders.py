@@ -1,4 +1,4 @@
-"""A run that is lived through fact by fact, as the engine does it, but without storage, slots or a network."""
+"""A run that is lived through fact by fact, as the engine does it, but without storage, slots or network."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What an answer does to a run: planning, parallel steps, targeted requests, late answers, checkpoints, losses."""
+"""What an answer does to a run: planning, parallel steps, retries, late answers, checkpoints, losses."""
 
 from typing import Any
 
@@ -175,9 +175,7 @@ def test_wait_is_the_mode_without_a_word(mode: str | None) -> None:
 
 def test_what_follows_a_race_does_not_wait_for_its_losers() -> None:
     life = Life()
-    never = make_op(
-        "WaitForEvent", "loser", opts={"event": "e", "timeout": "300d", "parallelMode": "race"}
-    )
+    never = make_op("WaitForEvent", "loser", opts={"event": "e", "timeout": "300d", "parallelMode": "race"})
     life.report(*planned("winner", mode="race"), never)
     life.report_step(ran("winner"))
 
@@ -188,9 +186,7 @@ def test_what_follows_a_race_does_not_wait_for_its_losers() -> None:
 
 def test_a_group_after_a_race_does_not_wait_for_the_losers() -> None:
     life = Life()
-    never = make_op(
-        "WaitForEvent", "loser", opts={"event": "e", "timeout": "300d", "parallelMode": "race"}
-    )
+    never = make_op("WaitForEvent", "loser", opts={"event": "e", "timeout": "300d", "parallelMode": "race"})
     life.report(*planned("winner", mode="race"), never)
     life.report_step(ran("winner"))
 
@@ -282,6 +278,19 @@ def test_an_empty_answer_ends_its_item_while_others_are_under_way() -> None:
 
     assert life.targets == ["b"]
     assert not life.discoveries
+
+
+@pytest.mark.parametrize("ops", [[], [make_op("None")], planned("a")], ids=repr)
+def test_a_targeted_request_without_its_result_counts_as_a_failed_try(ops: list[Any]) -> None:
+    life = Life(max_attempts=2)
+    life.report(*planned("a", "b"))
+
+    life.report(*ops, item=life.of_step("a"))
+    assert life.of_step("a").attempt == 1
+    life.send_due()
+    life.report(*ops, item=life.of_step("a"))
+
+    assert (life.status, life.output["name"]) == ("Failed", "no_progress")
 
 
 def test_an_open_cancel_on_is_no_reason_to_wait() -> None:
@@ -582,16 +591,16 @@ def test_a_checkpoint_that_is_too_large_is_refused_and_its_request_goes_on(limit
     assert (life.status, life.journal) == ("Running", [])
 
 
-def test_a_checkpoint_of_a_replaced_dispatch_is_refused() -> None:
+def test_a_checkpoint_of_a_replaced_dispatch_is_refused_but_its_results_are_kept() -> None:
     life = Life()
     old = life.replace_dispatch()
-    entries = len(life.journal)
 
     decision = life.checkpoint(ran("a"), generation=old.generation)
 
     assert decision.refused is not None
     assert decision.refused.status == 409
-    assert len(life.journal) == entries
+    assert [entry.kind for entry in decision.journal] == ["memo"]
+    assert decision.items == []
 
 
 @pytest.mark.parametrize("state", ["gone", "queued"])

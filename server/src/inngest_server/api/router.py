@@ -126,7 +126,7 @@ class Router:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        access = Access.BEARER
+        access, where = Access.BEARER, "none"
         try:
             methods, params = self._find(scope.get("raw_path") or scope["path"].encode())
             method = scope["method"]
@@ -138,12 +138,15 @@ class Router:
             if route is None:
                 await self._answer_without_route(scope, send, access, methods)
                 return
-            access = route.access
+            access, where = route.access, route.path
             check_access(self._context.settings, access, scope)
             answer = await route.handler(Request(self._context, scope, receive, params))
             headers = [*answer.headers, *self._always, *cors_headers(access, scope)]
             await reply(send, answer.status, answer.body, headers)
         except RequestRejectedError as error:
+            if error.status == 401:
+                # The route and not the path, which may hold a key.
+                log.warning("api.unauthorized", method=scope["method"], route=where, detail=str(error))
             await self._reject(send, scope, access, error)
         except EngineUnavailableError as error:
             rejected = RequestRejectedError(
@@ -151,13 +154,13 @@ class Router:
             )
             await self._reject(send, scope, access, rejected)
         except StorageError as error:
-            log.error("api.storage_failed", path=scope["path"], code=error.code, detail=str(error))
+            log.error("api.storage_failed", route=where, code=error.code, detail=str(error))
             rejected = RequestRejectedError(
                 503, "the storage cannot be read now", code=error.code, retry_after_s=1
             )
             await self._reject(send, scope, access, rejected)
         except Exception as error:
-            log.error("api.request_failed", method=scope["method"], path=scope["path"], exc_info=error)
+            log.error("api.request_failed", method=scope["method"], route=where, exc_info=error)
             await self._reject(
                 send, scope, access, RequestRejectedError(500, "internal error", code="internal")
             )

@@ -226,11 +226,15 @@ def _serve(settings: "object") -> None:
     import asyncio
 
     from inngest_server.app import AddressInUseError, Server
-    from inngest_server.observability.log import set_up_logging
+    from inngest_server.observability.log import LEVELS, set_up_logging
     from inngest_server.settings import Settings
     from inngest_server.storage.protocol import StorageError
 
     assert isinstance(settings, Settings)
+    if settings.log_level.lower() not in LEVELS:
+        raise typer.BadParameter(
+            f"{settings.log_level!r} is not one of {', '.join(LEVELS)}", param_hint="--log-level"
+        )
     set_up_logging(as_json=settings.log_json, level=settings.log_level)
     try:
         import uvloop

@@ -135,6 +135,8 @@ class Engine:
         self._inbox: deque[Pending] = deque()
         self._events_inbox: deque[Pending] = deque()
         self._told: deque[Pending] = deque()
+        self._messaged: dict[str, int] = {}
+        """Runs for which stored messages are undecided, with how many: later ones must not overtake them."""
         self._loading: dict[str, list[Pending]] = {}
         self._to_load: deque[str] = deque()
         self._events_to_load: deque[Pending] = deque()
@@ -391,6 +393,10 @@ class Engine:
         if pending.message is not None:
             self._batch.remove(MessageRow, pending.message, pending.message[0])
             self._owns(pending.message[0])
+            assert isinstance(pending.fact, RunMessage)
+            left = self._messaged.pop(pending.fact.run_id) - 1
+            if left:
+                self._messaged[pending.fact.run_id] = left
         if pending.reply is not None:
             self._replies.append(pending)
 
@@ -494,14 +500,17 @@ class Engine:
             self.live.timers.set(item.due_at_ms, "item", item.run_id, item.item_id)
             return
         function = self.functions.get(run.row.function_id)
-        if function.limits and not keeps_slots and not home.slots.is_holding(item.item_id):
-            buckets = function.buckets(run.loaded.event, now_ms)
-            if item.state == ItemState.PARKED and home.slots.buckets_of(item.item_id) == buckets:
+        is_limited = bool(function.limits) and not keeps_slots
+        buckets = function.buckets(run.loaded.event, now_ms) if is_limited else ()
+        known = home.slots.buckets_of(item.item_id)
+        if not keeps_slots and known and known != buckets:
+            freed.extend(home.slots.release(item.item_id))  # The limits changed since it got or wanted these.
+        if buckets and not home.slots.is_holding(item.item_id):
+            if item.state == ItemState.PARKED and known == buckets:
                 return  # It was woken without a slot of its own; it still waits for the same ones.
-            home.slots.release(item.item_id)
             home.slots.park(item.item_id, buckets, (run.row.created_at_ms, item.item_id))
             freed.extend(buckets)
-            self._put_item(run, item._replace(state=ItemState.PARKED, slots="\n".join(buckets)))
+            self._put_item(run, item._replace(state=ItemState.PARKED.value, slots="\n".join(buckets)))
             return
         self._send(run, item, now_ms)
 
@@ -553,13 +562,15 @@ class Engine:
         run = self.live.find_run(message.run_id)
         if run is None:
             return
-        if run.content is not None and len(self._told) < TOLD_MAX:
+        in_order = message.run_id not in self._messaged
+        if run.content is not None and in_order and len(self._told) < TOLD_MAX:
             self._told.append(Pending(message))
             return
         self._message_number += 1
         row = MessageRow(run.row.shard, sender, self._message_number, encode(message))
         self._batch.put(row)
         self._owns(row.shard)
+        self._messaged[message.run_id] = self._messaged.get(message.run_id, 0) + 1
         self._inbox.append(Pending(message, message=row[:3]))
 
     def _deliver_signal(self, pending: Pending, fact: SignalSent, now_ms: int) -> None:
@@ -655,6 +666,7 @@ class Engine:
         ]
         self._inbox = deque(kept)
         self._told.clear()
+        self._messaged.clear()
         self._loading.clear()
         self._to_load.clear()
         self._events_to_load.clear()
@@ -695,6 +707,7 @@ class Engine:
         await storage.open()
         live = self.live
         live.clear()
+        self._messaged.clear()
         epochs = await storage.acquire(range(storage.shard_count), self._node, 0)
         if len(epochs) < storage.shard_count:
             raise StorageUnavailableError("another server owns a part of this database")
@@ -705,7 +718,8 @@ class Engine:
         self._domain_ms = max(self._domain_ms, await storage.domain_time_ms())
         now_ms = self.now_ms()
         lost: list[Pending] = []
-        answered = {pending.fact.item_id for pending in self._inbox if isinstance(pending.fact, Answered)}
+        facts = [pending.fact for pending in self._inbox]
+        answered = {(fact.item_id, fact.generation) for fact in facts if isinstance(fact, Answered)}
         async for page in storage.load(epochs):
             for row in page.runs:
                 live.shards[row.shard].runs[row.run_id] = Run(_with_shared_texts(row))
@@ -720,18 +734,21 @@ class Engine:
                 live.crons[cron.cron_id] = cron
         crons.resume(self, now_ms)
         for shard in epochs:
-            for row in await storage.messages(shard, MESSAGES_MAX):
-                lost.append(Pending(decode(row.body), message=row[:3]))
+            # Numbers are one sequence of the node: they tell the order between the senders of one receiver too.
+            for row in sorted(await storage.messages(shard, MESSAGES_MAX), key=lambda row: row.number):
+                message = decode(row.body)
+                self._messaged[message.run_id] = self._messaged.get(message.run_id, 0) + 1
+                lost.append(Pending(message, message=row[:3]))
         for shard in live.shards.values():
             self.grant(shard, shard.slots.waited_for())
         lost += self._told
         self._told.clear()
-        self._inbox.extend(lost)
+        self._inbox.extendleft(reversed(lost))  # Stored messages are older than the answers that were kept.
         self._failure = None
         self._wake_up()
         self._wake_loader()
 
-    def _load_item(self, item: ItemRow, lost: list[Pending], answered: set[str]) -> None:
+    def _load_item(self, item: ItemRow, lost: list[Pending], answered: set[tuple[str, int]]) -> None:
         shard = self.live.shards[item.shard]
         run = shard.runs[item.run_id]
         run.items[item.item_id] = item
@@ -740,7 +757,7 @@ class Engine:
             if buckets:
                 self._home(run).slots.hold(item.item_id, buckets)
             under_way = self.driver is not None and self.driver.is_sending(item.item_id, item.generation)
-            if not under_way and item.item_id not in answered:
+            if not under_way and (item.item_id, item.generation) not in answered:
                 lost.append(Pending(ItemLost(item.run_id, item.item_id, item.generation)))
         elif item.state == ItemState.PARKED:
             self._home(run).slots.park(item.item_id, buckets, (run.row.created_at_ms, item.item_id))
@@ -774,6 +791,8 @@ class Engine:
             log.error("engine.load_failed", code=error.code, detail=str(error))
             if generation == self._generation:
                 self._load_failed(run_ids, pending, error)
+            else:
+                self._refuse(pending)
             return True
         if generation != self._generation:
             self._refuse(pending)  # Memory was forgotten meanwhile; what was read belongs to the past.
@@ -786,7 +805,8 @@ class Engine:
                 if run.content is None:
                     self._hold_unreadable(run_id)
                     continue
-            self._inbox.extend(self._loading.pop(run_id, ()))
+            # In front: what came for the run while it was loaded comes after what it was loaded for.
+            self._inbox.extendleft(reversed(self._loading.pop(run_id, ())))
         self._wake_up()
         return True
 
@@ -839,6 +859,9 @@ class Engine:
             if asked_again:
                 candidates = events.candidate_runs(self, fact, self.now_ms())
                 fact.run_ids = frozenset(row.run_id for row in await self.storage.get(RunRow, candidates))
+                sent_again = [event.internal_id for event in fact.events if event.repeatable]
+                stored = await self.storage.get(EventRow, sent_again)
+                fact.stored = frozenset(row.internal_id for row in stored)
 
     async def _load_contents(self, run_ids: list[str]) -> dict[str, Content]:
         runs = {run_id: run for run_id in run_ids if (run := self.live.find_run(run_id)) is not None}

@@ -40,7 +40,7 @@ def accept(engine: Engine, event: Event, fact: EventsSent, now_ms: int) -> None:
     shard_count = engine.storage.shard_count
     shard = shard_of(event.event_id, shard_count)
     first = _first_of_id(engine, event, fact, now_ms)
-    if first is None or first[0] != event.internal_id:
+    if first is None or (first[0] != event.internal_id and event.internal_id not in fact.stored):
         # The same event sent again stays as it was stored: its runs have seen its time.
         engine.put(_row(event, shard))
     if first is None:

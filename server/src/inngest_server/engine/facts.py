@@ -20,6 +20,8 @@ class EventsSent:
     """Internal id of the first event with that id, and when its mark expires."""
     run_ids: frozenset[str] | None = None
     """Which of the runs that duplicates would start exist; None until somebody had to know."""
+    stored: frozenset[str] = frozenset()
+    """Internal ids of those that are stored already: the same request came before."""
 
 
 @dataclass(slots=True, eq=False)

@@ -43,6 +43,13 @@ class AppPoller:
             await self._note(url, error)
 
     async def _note(self, url: str, error: AppError | None) -> None:
+        if error is None and not any(app.url == url for app in self._engine.functions.apps.values()):
+            # Some SDKs accept the request although this server then refused what they sent.
+            error = AppError(
+                "not_registered",
+                f"the app at {url} answered, but its registration did not arrive or was refused; "
+                "compare the signing keys, and INNGEST_BASE_URL of the app with this server's address",
+            )
         if error is None:
             self._synced.add(url)
             if self._errors.pop(url, None) is not None:

@@ -68,25 +68,36 @@ def sync(engine: Engine, registration: Registration, now_ms: int) -> SyncResult:
         archived_at_ms=None,
     )
     engine.put(row)
+    _archive(engine, [other for other in _apps_at(engine, registration.url) if other.app_id != app_id], now_ms)
     _set_functions(engine, row, registration.functions, now_ms)
     return SyncResult(app_id, True, unenforced, registration.warnings)
 
 
 def remove(engine: Engine, url: str, now_ms: int) -> bool:
     """Archive the apps at a URL with their functions; False if there is none."""
-    wanted = normalize_app_url(url)
-    apps = [app for app in engine.functions.apps.values() if app.url == wanted and app.archived_at_ms is None]
+    apps = _apps_at(engine, normalize_app_url(url))
+    _archive(engine, apps, now_ms)
+    return bool(apps)
+
+
+def _apps_at(engine: Engine, url: str) -> list[AppRow]:
+    """Apps in use at a normalised URL; one, unless a connected app has none."""
+    apps = engine.functions.apps.values()
+    return [app for app in apps if url and app.url == url and app.archived_at_ms is None]
+
+
+def _archive(engine: Engine, apps: list[AppRow], now_ms: int) -> None:
+    """End the use of apps: removed ones, and those whose URL now serves an app of another name."""
     for app in apps:
         row = app._replace(archived_at_ms=now_ms, checksum="")
         engine.put(row)
         _set_functions(engine, row, (), now_ms)
-    return bool(apps)
 
 
 def failed(engine: Engine, url: str, error: str, now_ms: int) -> None:
     """Keep why the app at a URL could not be synced, for people; its functions stay as they are."""
-    for app in list(engine.functions.apps.values()):
-        if app.url == url and app.archived_at_ms is None and app.error != error:
+    for app in _apps_at(engine, url):
+        if app.error != error:
             row = app._replace(error=error)
             engine.put(row)
             engine.functions.put(row, ())

@@ -139,7 +139,8 @@ def make_event(draft: Draft, *, internal_id: str, received_at_ms: int, repeatabl
 
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not name:
-        raise InvalidEventsError(f"event name must be a text that is not empty, got {_kind(name)}")
+        given = "an empty text" if name == "" else _kind(name)
+        raise InvalidEventsError(f"event name must be a text that is not empty, got {given}")
     if name[: len(RESERVED_PREFIX)].lower() == RESERVED_PREFIX:
         raise InvalidEventsError(f"event name is reserved for internal use: {name[:EVENT_NAME_CHARS_MAX]}")
     if len(name) > EVENT_NAME_CHARS_MAX:

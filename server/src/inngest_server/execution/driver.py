@@ -230,7 +230,7 @@ class HTTPDriver:
             )
         except TransportError as error:
             known = app_error_from_transport(error.kind, url, error.detail)
-            return transport_failed(known.code, known.message)
+            return transport_failed(known.code, known.message.removeprefix(f"{known.code}: "))
         except ResponseTooLargeError:
             return too_large()
         return read_answer(response.status, response.headers, response.body, self._clock.now_ms())

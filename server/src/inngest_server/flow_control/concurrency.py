@@ -89,13 +89,13 @@ class SlotTable:
 
     def parked_in(self, prefix: str) -> list[str]:
         """Items parked for a bucket whose name begins so, oldest first."""
-        found = [
+        found = {  # Who came back to a queue it had left may stand in it twice.
             entry
             for buckets, queue in self._queues.items()
             if any(bucket.startswith(prefix) for bucket in buckets)
             for entry in queue
             if self._parked.get(entry[1]) == buckets
-        ]
+        }
         return [item_id for _, item_id in sorted(found)]
 
     def _is_full(self, bucket: str) -> bool:

@@ -19,7 +19,7 @@ def on_answered(run: Run, fact: Answered, moment: Moment) -> Decision:
     answer = fact.answer
     if item is None or item.generation != fact.generation or item.state != ItemState.SENT:
         if isinstance(answer, Reported):
-            _keep_late_results(run, decision, moment, answer)
+            _keep_late_results(run, decision, moment, answer.ops)
         return decision
     try:
         match answer:
@@ -46,6 +46,8 @@ def on_checkpointed(run: Run, fact: Checkpointed, moment: Moment) -> Decision:
     decision = Decision(run)
     item = run.items.get(fact.item_id)
     if item is None or item.state != ItemState.SENT or fact.generation not in (0, item.generation):
+        if item is not None and 0 < fact.generation < item.generation:
+            _keep_late_results(run, decision, moment, fact.ops)
         decision.refused = CheckpointRefused(
             409, "this dispatch was replaced: another request of the run goes on"
         )
@@ -70,10 +72,10 @@ def on_checkpointed(run: Run, fact: Checkpointed, moment: Moment) -> Decision:
     return decision
 
 
-def _keep_late_results(run: Run, decision: Decision, moment: Moment, answer: Reported) -> None:
+def _keep_late_results(run: Run, decision: Decision, moment: Moment, ops: tuple[Op, ...]) -> None:
     turn = Turn(run, moment, None, decision)
     try:
-        for op in answer.ops:
+        for op in ops:
             if op.code in ("StepRun", "Step", "StepFailed") and not turn.knows(op.step_id):
                 turn.trace = {"late": True}
                 HANDLERS[op.code](turn, op)
@@ -108,6 +110,10 @@ def _on_reported(run: Run, decision: Decision, moment: Moment, item: ItemRow, an
         return
     if turn.output is not None:
         finish.complete(run, decision, moment, turn.output)
+        return
+    if item.kind == "step" and not (turn.knows(item.step_id) or turn.results or turn.opened):
+        # Gone without a result the step would stay planned for ever: no later answer plans it again.
+        _on_failed(run, decision, moment, item, _no_progress())
         return
     decision.gone_items.append(item.item_id)
     races = frozenset(op.step_id for op in answer.ops if _is_race(op))
@@ -202,11 +208,14 @@ def _recheck(turn: Turn, item: ItemRow) -> None:
         turn.enqueue("recheck")
         return
     turn.decision.gone_items.remove(item.item_id)
-    message = "the app reported no steps, no result and no error, and nothing else of the run is under way"
-    failure = CallFailed(
+    _on_failed(turn.run, turn.decision, turn.moment, item, _no_progress())
+
+
+def _no_progress() -> CallFailed:
+    message = "the app reported no step, no result and no error that would let the run go on"
+    return CallFailed(
         error_object("no_progress", message), "no_progress", retriable=True, retry_after_ms=None
     )
-    _on_failed(turn.run, turn.decision, turn.moment, item, failure)
 
 
 def _has_reason_to_wake(run: Run, decision: Decision) -> bool:
@@ -241,7 +250,7 @@ def _retry(run: Run, decision: Decision, moment: Moment, item: ItemRow, failure:
         item._replace(
             attempt=item.attempt + 1,
             losses=0,
-            state=ItemState.QUEUED,
+            state=ItemState.QUEUED.value,
             queued_at_ms=moment.now_ms,
             due_at_ms=due_at_ms,
             slots="",
@@ -264,7 +273,7 @@ def on_lost(run: Run, item: ItemRow, moment: Moment, losses_max: int) -> Decisio
         return decision
     decision.record(JournalKind.SENT_AGAIN, item.step_id, moment.now_ms, {"generation": item.generation + 1})
     decision.items.append(
-        item._replace(losses=item.losses + 1, state=ItemState.QUEUED, due_at_ms=moment.now_ms)
+        item._replace(losses=item.losses + 1, state=ItemState.QUEUED.value, due_at_ms=moment.now_ms)
     )
     return decision
 

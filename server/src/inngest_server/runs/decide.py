@@ -134,7 +134,7 @@ def send(run: Run, item: ItemRow, moment: Moment, slots: str) -> ItemRow:
             f"The function run exceeded the step limit of {limits.steps_max} steps.",
         )
     return item._replace(
-        generation=item.generation + 1, state=ItemState.SENT, sent_at_ms=moment.now_ms, slots=slots
+        generation=item.generation + 1, state=ItemState.SENT.value, sent_at_ms=moment.now_ms, slots=slots
     )
 
 

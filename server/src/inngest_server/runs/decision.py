@@ -97,8 +97,8 @@ class Decision:
         payload: bytes | None = None,
     ) -> None:
         """Append an entry to the run's journal."""
-        row = self.run.row
+        row, text = self.run.row, orjson.dumps(meta)
         self.journal.append(
-            JournalRow(row.run_id, self._n, row.shard, kind, step_id, now_ms, orjson.dumps(meta), payload)
+            JournalRow(row.run_id, self._n, row.shard, kind.value, step_id, now_ms, text, payload)
         )
         self._n += 1

@@ -29,7 +29,8 @@ UNDECIDED = -1
 class Known(NamedTuple):
     """What a request may say of a content: as it stood when the request was decided.
 
-    The content itself runs ahead of the disk, and a request may be composed while a later commit is under way.
+    The content itself runs ahead of the disk, and a request may be composed while a later commit is
+    under way.
     """
 
     memos: int

@@ -1,0 +1,288 @@
+"""The documentation agrees with the code, its links lead somewhere, and its examples can be read."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from inngest_server import app as server
+from inngest_server.api import replies
+from inngest_server.api.table import route_table
+from inngest_server.apps import config, unenforced
+from inngest_server.cli.main import app
+from inngest_server.engine import crons, engine, events
+from inngest_server.engine.functions import ENFORCED_OPTIONS
+from inngest_server.events.expressions import functions as expression_functions
+from inngest_server.events.expressions import limits as expression_limits
+from inngest_server.runs.records import RunStatus
+from inngest_server.runs.retry import RETRY_DELAYS_MS
+from inngest_server.runs.run import Limits
+from inngest_server.runs.turn import TIMEOUT_MAX_MS
+from inngest_server.storage.sqlite import checkpoints
+from inngest_server.wire import json as wire_json
+from inngest_server.wire import limits as wire_limits
+from inngest_server.wire.durations import parse_duration_ms
+
+ROOT = Path(__file__).parent.parent
+SERVER = ROOT / "server" / "src" / "inngest_server"
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "ARCHITECTURE.md"])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+BYTES = {"KiB": 1024, "MiB": 1024 * 1024}
+
+# Written so that it does not find itself.
+MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:work|root|home|tmp)/")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def prose_of(page: Path) -> str:
+    """The page without its code blocks."""
+    return FENCE.sub("", text_of(page))
+
+
+def blocks(language: str) -> list[Any]:
+    return [
+        pytest.param(match[2], id=f"{name}:{number}")
+        for page, name in zip(PAGES, NAMES, strict=True)
+        for number, match in enumerate(FENCE.finditer(text_of(page)), start=1)
+        if match[1] == language
+    ]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What `#...` may name in a page: its headings as they are linked."""
+    headings = (heading.replace("`", "").lower() for heading in HEADING.findall(prose_of(page)))
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
+
+
+def table(page: str, heading: str = "") -> list[list[str]]:
+    """The cells of the first table under a heading, or of the page, without its first two lines."""
+    text = text_of(ROOT / "docs" / page)
+    if heading:
+        text = text.partition(f"\n## {heading}\n")[2]
+    first = re.search(r"^\|(?: ?-+ ?\|)+\n((?:\|.*\n)*)", text, re.MULTILINE)
+    assert first is not None, f"{page} has no table under {heading!r}"
+    rows = [re.split(r"(?<!\\)\|", line.strip("|")) for line in first[1].splitlines()]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def code_of(cell: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# ---- the pages themselves -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_internal_links_lead_somewhere(page: Path) -> None:
+    broken: list[str] = []
+    for link in LINK.findall(prose_of(page)):
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in LINK.findall(text_of(index))}
+    assert {page for page in (ROOT / "docs").rglob("*.md") if page != index} - linked == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_no_page_names_a_folder_of_one_machine(page: Path) -> None:
+    assert [line for line in text_of(page).splitlines() if MACHINE_PATH.search(line)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_every_code_block_has_a_language_and_an_end(page: Path) -> None:
+    text = text_of(page)
+    assert text.count("\n```") + text.startswith("```") == 2 * len(FENCE.findall(text))
+    if page.is_relative_to(ROOT / "docs"):
+        assert [match[2] for match in FENCE.finditer(text) if not match[1]] == []
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_compile(code: str) -> None:
+    compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("code", blocks("json"))
+def test_json_examples_parse(code: str) -> None:
+    json.loads(code)
+
+
+# ---- tables that repeat what the code says -------------------------------------------------------
+
+
+def flags_of(command: str) -> dict[str, tuple[set[str], str | None, str]]:
+    """Names, variable and default of each flag of a command, as the reference writes them."""
+    found: dict[str, tuple[set[str], str | None, str]] = {}
+    for flag in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        if flag.name == "help":
+            continue
+        default = flag.default
+        shown = "off" if default is False else "none" if default is None else f"`{default}`"
+        found[flag.opts[0]] = ({*flag.opts, *flag.secondary_opts}, flag.envvar, shown)
+    return found
+
+
+def test_the_command_line_page_lists_every_flag_with_variable_and_default() -> None:
+    dev, start = flags_of("dev"), flags_of("start")
+    documented = {code_of(row[0])[0]: row for row in table("reference/command-line.md", "Flags")}
+
+    assert documented.keys() == dev.keys() | start.keys()
+    for flag, (names, variable, dev_default, start_default) in documented.items():
+        opts, envvar, _ = dev.get(flag) or start[flag]
+        assert (set(code_of(names)), code_of(variable)) == (opts, [envvar]), flag
+        assert dev_default == (dev[flag][2] if flag in dev else "no"), flag
+        assert start_default == (start[flag][2] if flag in start else "no"), flag
+
+
+def test_the_command_line_page_explains_every_flag_and_names_every_command() -> None:
+    explained = [code_of(row[0])[0] for row in table("reference/command-line.md", "What they do")]
+    assert set(explained) == flags_of("dev").keys() | flags_of("start").keys()
+    page = text_of(ROOT / "docs/reference/command-line.md")
+    for command in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+        assert f"inngest {command}" in page
+
+
+def test_the_api_page_lists_every_route_with_its_access_rule() -> None:
+    documented = [
+        (method, *code_of(path), *code_of(access))
+        for method, path, access, _ in table("reference/http-api.md", "Routes")
+    ]
+    assert sorted(documented) == sorted(
+        (route.method, route.path, route.access.value) for route in route_table()
+    )
+
+
+def test_the_options_page_says_what_is_enforced() -> None:
+    documented = {
+        code_of(option)[0]: enforced for option, _, enforced in table("reference/function-options.md")
+    }
+    assert documented == {name: "yes" if name in ENFORCED_OPTIONS else "no" for name in unenforced.OPTIONS}
+
+
+def test_the_lifecycle_page_lists_the_statuses_and_the_delays_between_tries() -> None:
+    statuses = {code_of(row[0])[0] for row in table("reference/run-lifecycle.md", "Statuses")}
+    assert statuses == {status.value for status in RunStatus} - {"Skipped"}
+
+    rows = table("reference/run-lifecycle.md", "Tries")
+    delays = [parse_duration_ms(delay.replace(" ", "").replace("min", "m")) for _, delay in rows]
+    assert delays == list(RETRY_DELAYS_MS)
+    assert [attempt.split()[0] for attempt, _ in rows] == [str(n) for n in range(len(RETRY_DELAYS_MS))]
+
+
+def test_the_expressions_page_names_every_function() -> None:
+    page = text_of(ROOT / "docs/reference/expressions.md")
+    known = expression_functions.FUNCTIONS.keys() | expression_functions.METHODS.keys()
+    assert [name for name in sorted(known) if not re.search(rf"\b{name}\b", page)] == []
+
+
+def amount(text: str) -> float:
+    """A limit as the page writes it, in bytes or milliseconds where it has a unit."""
+    number, _, unit = text.replace(",", "").partition(" ")
+    if unit in BYTES:
+        return float(number) * BYTES[unit]
+    return parse_duration_ms(number + unit) if unit else float(number)
+
+
+def test_the_limits_page_has_the_limits_of_the_code() -> None:
+    options, run = engine.EngineOptions(), Limits()
+    assert {name: amount(value) for name, value in table("reference/limits.md")} == {
+        "events in a request": wire_limits.EVENTS_PER_POST_MAX,
+        "size of an event": wire_limits.EVENT_BYTES_MAX,
+        "body of a request": wire_limits.BODY_BYTES_MAX,
+        "headers of a request": server.HEAD_BYTES_MAX,
+        "time to send a body": replies.BODY_TIMEOUT_S * 1000,
+        "nesting of JSON": wire_json.DEPTH_MAX,
+        "event name": wire_limits.EVENT_NAME_CHARS_MAX,
+        "event id": wire_limits.EVENT_ID_CHARS_MAX,
+        "memory of an event id": events.MARK_LIFETIME_MS,
+        "events waiting to be decided": options.undecided_events_max,
+        "bytes of events waiting to be decided": options.undecided_bytes_max,
+        "steps of a run": run.steps_max,
+        "result of a step": run.output_bytes_max,
+        "state of a run": run.state_bytes_max,
+        "answer of an app": wire_limits.RESPONSE_BYTES_MAX,
+        "call request": wire_limits.CALL_BODY_BYTES_MAX,
+        "duration of a call": wire_limits.CALL_TIMEOUT_S * 1000,
+        "redirects of a call": wire_limits.SDK_REDIRECTS_MAX,
+        "sleep or wait": TIMEOUT_MAX_MS,
+        "retries of a function": config.RETRIES_MAX,
+        "slots that cron catch-up runs": crons.CATCH_UP_SLOTS_MAX,
+        "text of an expression": expression_limits.TEXT_CHARS_MAX,
+    }
+
+
+def test_the_durability_page_states_the_window_of_relaxed_commits() -> None:
+    window = f"{checkpoints.ROWS_BETWEEN:,} changed rows or {checkpoints.SECONDS_BETWEEN:g} seconds"
+    assert window in text_of(ROOT / "docs/explanation/durability.md")
+
+
+# ---- codes of errors -----------------------------------------------------------------------------
+
+# Functions whose argument at that place is a code.
+CODE_ARGUMENT = {
+    "AppError": 0,
+    "CompileError": 0,
+    "EvaluationError": 0,
+    "RunFailure": 0,
+    "_failed": 0,
+    "refuse": 1,
+    "transport_failed": 0,
+    "warn": 1,
+}
+INSIDE = {
+    # Their callers translate these; nobody outside of the server sees them.
+    "invalid_cron", "invalid_time", "transport",
+    # Of requests that are signed by others, which this server does not take yet.
+    "signature_expired", "signature_invalid", "signature_malformed", "signature_mismatch",
+    "signature_missing",
+}  # fmt: skip
+
+
+def codes_in(tree: ast.AST) -> Iterator[str]:
+    """Texts that classes have as `code`, and calls pass as one."""
+    for node in ast.walk(tree):
+        values: list[ast.expr] = []
+        if isinstance(node, ast.ClassDef):
+            values = [
+                inner.value
+                for inner in node.body
+                if isinstance(inner, ast.Assign) and ast.unparse(inner.targets[0]) == "code"
+            ]
+        elif isinstance(node, ast.Call):
+            values = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            place = CODE_ARGUMENT.get(ast.unparse(node.func).rpartition(".")[2])
+            if place is not None and len(node.args) > place:
+                values.append(node.args[place])
+        yield from (
+            value.value
+            for value in values
+            if isinstance(value, ast.Constant) and isinstance(value.value, str)
+        )
+
+
+def test_the_errors_page_lists_every_code() -> None:
+    codes = {code for file in SERVER.rglob("*.py") for code in codes_in(ast.parse(file.read_text("utf-8")))}
+    pages = text_of(ROOT / "docs/reference/errors.md") + text_of(ROOT / "docs/reference/run-lifecycle.md")
+    named = set(code_of(pages))
+    assert sorted(code for code in codes - INSIDE - {""} if code not in named) == []

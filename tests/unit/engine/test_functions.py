@@ -1,0 +1,113 @@
+"""Functions by every name, and the buckets of their limits."""
+
+from typing import Any
+
+import pytest
+
+from inngest_server.engine.functions import Function, Functions, make_function
+from inngest_server.wire import json
+from tests.builders import FUNCTION_ID, T0_MS, make_app_row, make_function_row
+from tests.unit.engine.builders import make_config
+
+
+def make_row(
+    function_id: str = FUNCTION_ID, name: str = "fulfil", *, archived: bool = False, **options: Any
+) -> Any:
+    config = make_config(name, **options)
+    return make_function_row(
+        function_id,
+        slug=config.id,
+        config=json.dumps(config.raw),
+        archived_at_ms=T0_MS if archived else None,
+    )
+
+
+def make(**options: Any) -> Function:
+    return make_function(make_row(**options), "shop")
+
+
+def load(*rows: Any) -> Functions:
+    functions = Functions()
+    functions.load([make_app_row()], rows)
+    return functions
+
+
+def test_a_function_is_found_by_slug_and_by_id() -> None:
+    functions = load(make_row())
+    assert functions.find("shop-fulfil") is functions.find(FUNCTION_ID)
+    assert functions.find("shop-other") is None
+
+
+def test_an_archived_function_is_found_but_starts_on_nothing() -> None:
+    functions = load(make_row(archived=True))
+    found = functions.find("shop-fulfil")
+    assert found is not None
+    assert not found.is_active
+    assert not functions.is_subscribed("shop/order.placed")
+    assert functions.match("shop/order.placed", {}, T0_MS) == []
+
+
+def test_the_url_of_a_discovery_names_the_step() -> None:
+    assert make().discovery_url.endswith("?fnId=shop-fulfil&stepId=step")
+
+
+def test_a_function_without_limits_needs_no_slots() -> None:
+    assert make().buckets({}, T0_MS) == ()
+
+
+def test_a_limit_without_key_has_one_bucket_and_with_key_one_for_each_value() -> None:
+    plain, keyed = make(concurrency=5), make(concurrency=[{"limit": 5, "key": "event.data.user"}])
+    events = [{"data": {"user": user}} for user in ("ann", "bob", "ann")]
+    assert len({plain.buckets(event, T0_MS) for event in events}) == 1
+    assert len({keyed.buckets(event, T0_MS) for event in events}) == 2
+
+
+@pytest.mark.parametrize("event", [{}, {"data": {}}, {"data": {"user": None}}])
+def test_a_missing_key_value_is_a_value_too(event: dict[str, Any]) -> None:
+    keyed = make(concurrency=[{"limit": 1, "key": "event.data.user"}])
+    assert len(keyed.buckets(event, T0_MS)) == 1
+
+
+def test_every_limit_is_a_bucket_in_one_order() -> None:
+    limits = [{"limit": 5}, {"limit": 1, "key": "event.data.user"}]
+    function = make(concurrency=limits)
+    buckets = function.buckets({"data": {"user": "ann"}}, T0_MS)
+    assert len(buckets) == 2
+    assert list(buckets) == sorted(buckets)
+
+
+def test_two_limits_with_the_same_key_are_one_bucket_with_the_stricter_limit() -> None:
+    row = make_row(concurrency=[{"limit": 2}, {"limit": 7}])
+    functions = load(row)
+    (bucket,) = functions.get(FUNCTION_ID).buckets({}, T0_MS)
+    assert functions.limit_of(bucket) == 2
+
+
+@pytest.mark.parametrize(
+    "concurrency",
+    [
+        0,
+        {"fn": [{"limit": 1}]},
+        [{"limit": 1, "scope": "env", "key": "'x'"}],
+        [{"limit": 1, "scope": "account", "key": "'x'"}],
+    ],
+    ids=repr,
+)
+def test_only_step_limits_of_the_function_itself_are_enforced_yet(concurrency: Any) -> None:
+    assert make(concurrency=concurrency).limits == ()
+
+
+def test_the_limit_of_a_bucket_is_the_present_one() -> None:
+    functions = load(make_row(concurrency=5))
+    (bucket,) = functions.get(FUNCTION_ID).buckets({}, T0_MS)
+    assert functions.limit_of(bucket) == 5
+    functions.put(make_app_row(), [make_row(concurrency=7)])
+    assert functions.limit_of(bucket) == 7
+    functions.put(make_app_row(), [make_row()])
+    assert functions.limit_of(bucket) is None
+
+
+def test_functions_start_in_the_order_of_their_slugs() -> None:
+    functions = load(make_row("id-1", "b"), make_row("id-2", "a"))
+    found = functions.match("shop/order.placed", {"name": "shop/order.placed"}, T0_MS)
+    assert [function.row.slug for function in found] == ["shop-a", "shop-b"]

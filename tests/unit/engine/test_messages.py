@@ -1,0 +1,19 @@
+"""Messages to runs, as bytes and back."""
+
+import pytest
+
+from inngest_server.engine.messages import RunMessage, decode, encode
+from inngest_server.runs.facts import ChildEnded, EventArrived
+from tests.builders import RUN_ID
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ChildEnded(RUN_ID, f"{RUN_ID}.a", b'{"data":{"x":"\\u00fc \\" \xc3\xbc"}}'),
+        EventArrived(RUN_ID, f"{RUN_ID}.a", "internal-2", b'{"data":{"n":12345678901234567890}}'),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_message_comes_back_byte_for_byte(message: RunMessage) -> None:
+    assert decode(encode(message)) == message
