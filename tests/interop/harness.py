@@ -24,6 +24,8 @@ SERVE_PATH = "/api/inngest"
 # Of even length, as real ones: a bearer is the hash of the bytes that it spells.
 SIGNING_KEY = "signkey-test-0123456789abcdef0123456789abcdef"
 EVENT_KEY = "interop-event-key"
+KEYS = {"INNGEST_DEV": "0", "INNGEST_SIGNING_KEY": SIGNING_KEY, "INNGEST_EVENT_KEY": EVENT_KEY}
+"""What an app needs in its environment for a server in `start` mode."""
 
 Line = dict[str, Any]
 
@@ -255,12 +257,17 @@ def world(
     for sdk in sdks:
         require(sdk)
     with ExitStack() as stack:
-        keys = {"signing_key": SIGNING_KEY, "event_key": EVENT_KEY} if signed else {}
         server = ServerProcess(
-            directory / "server", "start" if signed else "dev", "--retry-interval", "1", **keys
+            directory / "server",
+            "start" if signed else "dev",
+            "--retry-interval",
+            "1",
+            signing_key=SIGNING_KEY if signed else None,
+            event_key=EVENT_KEY if signed else None,
         )
+        keys = KEYS if signed else {}
         apps = {
-            sdk.app_id: App(sdk, directory, server_url=server.url, env={**_keys_of(keys), **(app_env or {})})
+            sdk.app_id: App(sdk, directory, server_url=server.url, env={**keys, **(app_env or {})})
             for sdk in sdks
         }
         stack.enter_context(server)
@@ -272,16 +279,6 @@ def world(
         made = World(server, apps)
         made.begin(cases)
         yield made
-
-
-def _keys_of(keys: Mapping[str, str]) -> dict[str, str]:
-    if not keys:
-        return {}
-    return {
-        "INNGEST_DEV": "0",
-        "INNGEST_SIGNING_KEY": keys["signing_key"],
-        "INNGEST_EVENT_KEY": keys["event_key"],
-    }
 
 
 # What the cases need while they wait, and checks that a row of a table cannot say.

@@ -7,6 +7,7 @@ import pytest
 
 from tests.interop.harness import (
     EVENT_KEY,
+    KEYS,
     PYTHON,
     SIGNING_KEY,
     TYPESCRIPT,
@@ -147,7 +148,7 @@ def test_a_key_changed_after_the_sync_is_the_error_of_the_run(sdk: Sdk, tmp_path
     with world(tmp_path, sdk, signed=True) as made:
         app, port = made.app, made.app.port
         app.stop()
-        env = {"INNGEST_DEV": "0", "INNGEST_SIGNING_KEY": WRONG_KEY, "INNGEST_EVENT_KEY": EVENT_KEY}
+        env = {**KEYS, "INNGEST_SIGNING_KEY": WRONG_KEY}
         with App(sdk, tmp_path / "again", server_url=made.server.url, env=env, port=port):
             (run,) = made.api.wait_runs(made.api.send("interop/child-fails"))
 

@@ -1,4 +1,4 @@
-"""Runs seeded worlds and says what happened: `python -m tests.simulation --seeds 200`, or `--seed 7` to replay one."""
+"""Runs seeded worlds and says what happened: `python -m tests.simulation --seeds 200`, `--seed 7` for one."""
 
 import argparse
 import sys

@@ -1,7 +1,8 @@
 """Models of apps: what the official SDKs do with a call request. Source: protocol 3, 4, 4.6, 7.5 and 13.
 
-Three kinds: `py` answers with request version 2, `ts3` with version 1, and `ts4` with version 2 and checkpoints.
-None keeps anything between requests; user code is a `Program`, and each time a step runs it gives another result.
+Three kinds: `py` answers with request version 2, `ts3` with version 1, and `ts4` with version 2 and
+checkpoints. None keeps anything between requests; user code is a `Program`, and each time a step runs it
+gives another result.
 """
 
 import asyncio
@@ -179,7 +180,7 @@ class App:
         return {**op, "op": "StepRun", "data": result}
 
     async def _run_on(self, request: Request, function: Function, found: Found) -> Response:
-        """Run steps one after the other in this request and store each by a checkpoint. Source: protocol 7.5."""
+        """Run steps one after the other and store each by a checkpoint. Source: protocol 7.5."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + MAX_RUNTIME_S
         memos, stack = dict(request.memos), list(request.stack)

@@ -1,13 +1,14 @@
 """Keeps its own record of a world, outside the system, and says what is wrong.
 
-It sees four things: what was acknowledged to clients, every batch as the disk takes it, every call request that
-leaves a node, and what user code in the apps really did. Safety is checked as these arrive; `check_settled` says
-whether anything was lost or left behind. Order is the order of these arrivals (`_seq`), never a clock.
+It sees four things: what was acknowledged to clients, every batch as the disk takes it, every call request
+that leaves a node, and what user code in the apps really did. Safety is checked as these arrive;
+`check_settled` says whether anything was lost or left behind. Order is the order of these arrivals (`_seq`),
+never a clock.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -30,6 +31,7 @@ from inngest_server.storage.records import MessageRow
 
 from .apps import Request
 from .programs import Found, Sleep
+from .seen import Client, Dispatch, Limit, Registered, Run, StoredEvent, Wait
 
 MARK_LIFETIME_MS = 24 * 3_600_000
 RETRY_DELAYS_MS = [1000 * s for s in (15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200)]
@@ -47,78 +49,6 @@ SERVER_ERRORS = frozenset(
 
 class AuditError(AssertionError):
     """The world did what it must not. The message names the seed and every problem found."""
-
-
-@dataclass
-class Client:
-    """An event that a client was told is stored."""
-
-    internal_id: str
-    began: int
-
-
-@dataclass
-class StoredEvent:
-    row: EventRow
-    seq: int
-    decided_ms: int
-    k: Any
-    duplicate: bool
-    first: str
-    """Internal id of the first event of its id."""
-
-
-@dataclass
-class Wait:
-    row: WaitRow
-    opened: int
-    closed: int = 0
-    how: str = ""
-    """`event`, `timeout`, `child`, `signal`, `sleep`, or `end` with its run."""
-    event: str = ""
-    """Internal id of the event that ended it."""
-
-
-@dataclass
-class Run:
-    row: RunRow
-    k: Any
-    memos: dict[str, bytes] = field(default_factory=dict)
-    entries: int = 0
-    items: set[str] = field(default_factory=set)
-    waits: set[str] = field(default_factory=set)
-    ended: int = 0
-    event_seen: bytes | None = None
-    sleeps: dict[str, int] = field(default_factory=dict)
-    """Step id to the moment before which it must not be over."""
-
-
-@dataclass
-class Limit:
-    limit: int
-    key: str
-
-
-@dataclass
-class Registered:
-    """A function as the last committed sync left it."""
-
-    slug: str
-    event: str | None
-    expression: str | None
-    max_attempts: int
-    limits: list[Limit]
-    limits_before: list[Limit]
-    active: bool
-    changed: int
-
-
-@dataclass
-class Dispatch:
-    attempt: int
-    due_ms: int
-    seen: int = 0
-    failed: bool = False
 
 
 class Auditor:
@@ -259,7 +189,9 @@ class Auditor:
         for row in self._rows(batch, RunRow):
             self._put_run(row)
             touched[row.run_id] = None
-        closing = {wait_id: self.waits.pop(wait_id, None) for wait_id in batch.gone.get(WaitRow, {})}
+        closing = {
+            wait_id: self.waits.pop(wait_id, None) for wait_id in map(str, batch.gone.get(WaitRow, {}))
+        }
         for row in self._rows(batch, WaitRow):
             self._put_wait(row)
             touched[row.run_id] = None
@@ -271,7 +203,7 @@ class Auditor:
             if wait is not None:
                 self._close_wait(wait, memo_of.get((wait.row.run_id, wait.row.step_id)), batch)
                 touched[wait.row.run_id] = None
-        for item_id in batch.gone.get(ItemRow, {}):
+        for item_id in map(str, batch.gone.get(ItemRow, {})):
             item = self.items.pop(item_id, None)
             if item is not None:
                 self._stop_holding(item)
@@ -615,7 +547,7 @@ class Auditor:
                     f"the cron slot {row.event_id} started {slot_ms - run.row.created_at_ms} ms early"
                 )
         for function_id, found in slots.items():
-            gaps = [later - earlier for earlier, later in zip(found, found[1:], strict=False)]
+            gaps = [later - earlier for earlier, later in pairwise(found)]
             if any(gap <= 0 or (all_slots and gap != step_ms) for gap in gaps):
                 self._wrong(f"cron of {self.functions[function_id].slug} ran with the gaps {gaps}")
 

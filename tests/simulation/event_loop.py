@@ -1,8 +1,8 @@
 """An asyncio event loop whose time is a number and whose scheduling is drawn from a seed.
 
-Nothing here waits: when no callback is ready, time jumps to the next timer. Among ready callbacks the next one is
-drawn at random, so that tasks interleave as differently as they ever might. There are no sockets, threads or
-subprocesses: whoever asks for one gets `NotImplementedError`.
+Nothing here waits: when no callback is ready, time jumps to the next timer. Among ready callbacks the next
+one is drawn at random, so that tasks interleave as differently as they ever might. There are no sockets,
+threads or subprocesses: whoever asks for one gets `NotImplementedError`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The simulated network between a node and the apps: slow, lossy, repeating, and sometimes not an SDK at all."""
+"""The simulated network between a node and the apps: slow, lossy, repeating, and at times no SDK at all."""
 
 import asyncio
 import random

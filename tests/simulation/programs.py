@@ -1,7 +1,7 @@
 """The functions that simulated apps serve: small programs, drawn from a seed, and what an SDK finds in them.
 
-A program is a tuple of statements. An SDK runs it from its beginning in every request: statements that have a memo
-are passed, the first ones without are *found*, and nothing behind them is reached.
+A program is a tuple of statements. An SDK runs it from its beginning in every request: statements that have a
+memo are passed, the first ones without are *found*, and nothing behind them is reached.
 """
 
 import random

@@ -1,6 +1,6 @@
 """Seeded worlds in virtual time: whatever goes wrong in them, what was promised holds.
 
-`SEEDS=2000 pytest -n auto tests/simulation` runs more of them; a failing one names the command that replays it.
+`make simulate SEEDS=2000` runs more of them; a failing one names the command that replays it.
 """
 
 import os

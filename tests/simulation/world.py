@@ -1,63 +1,50 @@
 """A whole world in one thread and from one seed: a node, its disk, the network, apps, clients and clocks.
 
 Real are the engine with its loops, the HTTP driver, the reading and making of events, and the memory storage.
-Simulated are time, the order in which ready tasks run, the disk, the network, the apps and the clients. A process
-crash ends every task of the node between two awaits; another one starts on the same rows.
+Simulated are time, the order in which ready tasks run, the disk, the network, the apps and the clients. A
+process crash ends every task of the node between two awaits; another one starts on the same rows.
 """
 
 import asyncio
 import base64
 import contextvars
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from inngest_server.api.context import Context
 from inngest_server.api.events import invoke_function, send_events
-from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.rest.checkpoints import checkpoint
 from inngest_server.api.rest.runs import delete_run
 from inngest_server.api.rest.signals import send_signal
-from inngest_server.api.router import Reply
-from inngest_server.api.router import Request as APIRequest
 from inngest_server.apps.registration import parse_registration
 from inngest_server.engine import engine as engine_module
-from inngest_server.engine.engine import Engine, EngineOptions, EngineUnavailableError
+from inngest_server.engine.engine import EngineUnavailableError
 from inngest_server.engine.facts import Synced
 from inngest_server.execution.answers import read_answer
-from inngest_server.execution.driver import HTTPDriver
 from inngest_server.execution.transport import Response
 from inngest_server.runs.facts import Answered
 from inngest_server.runs.run import Limits
-from inngest_server.settings import ServerKind, Settings
-from inngest_server.storage.protocol import StorageError
 from inngest_server.wire import json
 
 from .apps import App, Kind, Request
 from .auditor import Auditor
-from .disk import Disk, DiskFaults, FaultyStorage
+from .disk import Disk, DiskFaults
 from .event_loop import SimulatedLoop, run_simulated
 from .network import Network, NetworkFaults
+from .node import OWNER, Node, NodeDownError, WorldClock
 from .programs import CANCEL_EVENT, EVENTS, SIGNALS, Function, ProgramMaker, Step
 
-T0_MS = 1_790_000_000_000
 SETTLE_DAYS = 60
 """No program sleeps or waits for longer than a few days, so that a healed world is idle by then."""
 CLIENT_TRIES = 6
-RETENTION_MS = 26 * 3_600_000
-"""Longer than event ids are remembered."""
 CRON = "*/10 * * * *"
 CRON_STEP_MS = 600_000
 TIGHT_LIMITS = Limits(steps_max=4, ops_per_response_max=3, state_bytes_max=150, output_bytes_max=40)
 """So tight that ordinary functions hit them."""
-
-
-class NodeDownError(Exception):
-    """The server's process is not there, or went away before it answered."""
 
 
 @dataclass(frozen=True)
@@ -75,140 +62,6 @@ class Report:
 
     def __add__(self, other: "Report") -> "Report":
         return Report(*[getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__])
-
-
-class WorldClock:
-    """Domain time as nodes read it: the world's, shifted by what the present machine believes."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        self._loop = loop
-        self.offset_ms = 0
-        self.latest_ms = 0
-        """The highest reading that anybody got."""
-
-    def now_ms(self) -> int:
-        now_ms = T0_MS + int(self._loop.time() * 1000) + self.offset_ms
-        self.latest_ms = max(self.latest_ms, now_ms)
-        return now_ms
-
-    def domain_ms(self) -> int:
-        self.now_ms()
-        return self.latest_ms
-
-    def host_s(self) -> int:
-        return self.now_ms() // 1000
-
-    def monotonic_s(self) -> float:
-        return self._loop.time()
-
-
-_OWNER: contextvars.ContextVar["Node | None"] = contextvars.ContextVar("owner", default=None)
-
-
-class Node:
-    """One process of the server: everything in it is lost when it is killed."""
-
-    def __init__(self, world: "World", number: int) -> None:
-        chance = random.Random(f"{world.seed} node {number}")
-        self.tasks: list[asyncio.Task[Any]] = []
-        self.storage = FaultyStorage(
-            world.disk, world.disk_faults, random.Random(f"{world.seed} disk {number}")
-        )
-        options = EngineOptions(
-            limits=world.limits,
-            cron_catch_up=world.cron_catch_up,
-            idle_contents_max=chance.choice((0, 1, 3, 5000)),
-            undecided_events_max=chance.choice((3, 20_000)),
-        )
-        self.engine = Engine(self.storage, world.clock, chance, options=options)
-        self.driver = HTTPDriver(
-            world.network,
-            world.clock,
-            answered=self.engine.tell,
-            next_request_id=self.engine.next_id,
-            app_connections=chance.choice((2, 4, 256)),
-        )
-        self.engine.driver = self.driver
-        self.down: asyncio.Future[None] = world.loop.create_future()
-        self.owned = contextvars.Context()
-        """The context of every task that dies with this process."""
-        self.owned.run(_OWNER.set, self)
-        self._world = world
-        settings = Settings(kind=ServerKind.DEV)
-        self._context = Context(settings, self.engine, self.storage, _NoSyncer(), world.clock, "simulated")
-
-    async def serve(self) -> None:
-        """As the command does: open, then run; a supervisor would start it again after an error."""
-        while True:
-            try:
-                await self.engine.start()
-                break
-            except StorageError:
-                await asyncio.sleep(0.5)
-        await self.engine.run()
-
-    async def retain(self) -> None:
-        """Forget what is old, as the retention loop does."""
-        while True:
-            await asyncio.sleep(3600)
-            before_ms = self.engine.now_ms() - RETENTION_MS
-            with suppress(StorageError):
-                await self.storage.prune(before_ms, 10)
-                self._world.auditor.pruned(before_ms)
-
-    async def request(
-        self,
-        handler: Callable[[APIRequest], Awaitable[Reply]],
-        body: object,
-        *,
-        seed: str = "",
-        **params: str,
-    ) -> tuple[int, Any]:
-        """What the HTTP handler answers: status, and the body where it is JSON.
-
-        Raises:
-            NodeDownError: the process died before it answered.
-        """
-        scope = {
-            "headers": [(b"x-inngest-event-id-seed", seed.encode())] if seed else [],
-            "query_string": b"",
-        }
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": json.dumps(body), "more_body": False}
-
-        call: Any = handler(APIRequest(self._context, scope, receive, params))
-        task = self._world.loop.create_task(call, context=self.owned)
-        try:
-            reply: Reply = await self.answer_of(task)
-        except (EngineUnavailableError, StorageError):
-            return 503, None
-        except RequestRejectedError as error:
-            return error.status, None
-        return reply.status, json.parse(reply.body) if reply.body else None
-
-    def kill(self) -> None:
-        self.storage.kill()
-        for task in self.tasks:
-            task.cancel()
-        self.down.set_result(None)
-
-    async def answer_of(self, future: "asyncio.Future[Any]") -> Any:
-        """What the node answers, unless it dies before."""
-        future.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # Whoever asked may be gone.
-        await asyncio.wait([future, self.down], return_when=asyncio.FIRST_COMPLETED)
-        if not future.done() or future.cancelled():
-            raise NodeDownError
-        return future.result()
-
-
-class _NoSyncer:
-    """Nobody asks this server to call an app."""
-
-    async def sync(self, url: str) -> None:
-        raise NotImplementedError
 
 
 class World:
@@ -353,7 +206,7 @@ class World:
         self, loop: asyncio.AbstractEventLoop, coro: Any, context: contextvars.Context | None = None
     ) -> "asyncio.Task[Any]":
         task = asyncio.Task(coro, loop=loop, context=context)
-        owner = _OWNER.get() if context is None else context.get(_OWNER)
+        owner = OWNER.get() if context is None else context.get(OWNER)
         if owner is not None:
             owner.tasks.append(task)
             if len(owner.tasks) > 1000:

@@ -171,9 +171,9 @@ class Replay:
     async def _expect(self, entry: Entry) -> Sent:
         """The recorded request, once the engine has sent it; time goes on while nothing else happens."""
         recorded = {name: unpacked(entry[name]) for name in ("method", "path", "query", "headers", "body")}
+        mismatch: MismatchError | None = None
         for _ in range(TIMERS_MAX):
             await self._settle()
-            mismatch: MismatchError | None = None
             for sent in self.app.waiting:
                 trial = self.bindings.copy()
                 try:

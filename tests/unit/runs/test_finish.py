@@ -106,7 +106,7 @@ def test_every_end_publishes_its_system_events(status: str, names: list[str]) ->
         ("Failed", make_error()),
         (
             "Cancelled",
-            {"error": "Error: Function cancelled", "name": "Error", "message": "Function cancelled"},
+            {"name": "Error", "message": "Function cancelled"},
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_other_system_events_do_not_silence_a_run(trigger: str) -> None:
         ("Failed", b'{"error":{"name":"Error","message":"boom"}}'),
         (
             "Cancelled",
-            b'{"error":{"error":"Error: Function cancelled","name":"Error","message":"Function cancelled"}}',
+            b'{"error":{"name":"Error","message":"Function cancelled"}}',
         ),
     ],
 )

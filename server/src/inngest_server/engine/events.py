@@ -13,7 +13,7 @@ from inngest_server.events.event import Event, InvalidEventsError, make_event, r
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.events.system import INVOKED, run_ended_body, system_event
 from inngest_server.runs.decision import Publish, StartChild
-from inngest_server.runs.errors import error_object, published_error
+from inngest_server.runs.errors import plain_error, published_error
 from inngest_server.runs.facts import ChildEnded, EventArrived
 from inngest_server.runs.finish import FINISHED
 from inngest_server.runs.placement import derived_ulid, make_run_id, shard_of
@@ -198,7 +198,7 @@ def start_child(engine: Engine, message: StartChild, now_ms: int) -> None:
     function = engine.functions.find(message.function)
     shard = shard_of(message.function, engine.storage.shard_count)
     if function is None or not function.is_active:
-        error = error_object("Error", f"could not find function with ID: {message.function}")
+        error = plain_error("Error", f"could not find function with ID: {message.function}")
         _refuse_child(engine, message, parent_id, shard, error)
         return
     source = engine.functions.get(message.source_function_id)
@@ -208,7 +208,7 @@ def start_child(engine: Engine, message: StartChild, now_ms: int) -> None:
     try:
         draft = read_event(payload, name=INVOKED)
     except InvalidEventsError as problem:
-        error = error_object("Error", f"the payload of the invocation is invalid: {problem}")
+        error = plain_error("Error", f"the payload of the invocation is invalid: {problem}")
         _refuse_child(engine, message, parent_id, shard, error)
         return
     draft.data["_inngest"] = {

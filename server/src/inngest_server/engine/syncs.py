@@ -68,7 +68,8 @@ def sync(engine: Engine, registration: Registration, now_ms: int) -> SyncResult:
         archived_at_ms=None,
     )
     engine.put(row)
-    _archive(engine, [other for other in _apps_at(engine, registration.url) if other.app_id != app_id], now_ms)
+    replaced = [other for other in _apps_at(engine, registration.url) if other.app_id != app_id]
+    _archive(engine, replaced, now_ms)
     _set_functions(engine, row, registration.functions, now_ms)
     return SyncResult(app_id, True, unenforced, registration.warnings)
 

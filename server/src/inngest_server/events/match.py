@@ -31,7 +31,10 @@ class TriggerIndex(Generic[T]):
         return any(key in self._by_name for key in _keys(event_name))
 
     def match(self, event_name: str, event: dict[str, Any], now_ms: int) -> list[T]:
-        """Owners whose trigger matches, each once however many of its triggers do."""
+        """Owners whose trigger matches, each once however many of its triggers do.
+
+        Those of the exact name come first, then those of wildcards, each in the order of adding.
+        """
         found: list[T] = []
         for key in _keys(event_name):
             for owner, expression in self._by_name.get(key, ()):

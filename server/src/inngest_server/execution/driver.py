@@ -26,6 +26,7 @@ ACCOUNT_ID = "00000000-0000-4000-a000-000000000000"
 APP_CONNECTIONS = 256
 """Calls to one app at a time. Enough for a slow app, and few enough for one process to accept."""
 
+_DISCOVERY_STEP = re.compile(r"(?<=[?&])stepId=step(?=&|$)")
 _BIG_INTEGER = re.compile(rb"\d{16}")
 
 
@@ -203,7 +204,7 @@ class HTTPDriver:
         url = call.url
         step = item.step_id or "step"
         if item.step_id:
-            url = url.replace("stepId=step", f"stepId={item.step_id}")
+            url = _DISCOVERY_STEP.sub(f"stepId={item.step_id}", url)
         headers = {
             "Content-Type": "application/json",
             "X-Inngest-Server-Kind": self._server_kind,

@@ -10,6 +10,11 @@ def error_object(name: str, message: str, **extra: Any) -> bytes:
     return json.dumps({"error": f"{name}: {message}", "name": name, "message": message, **extra})
 
 
+def plain_error(name: str, message: str) -> bytes:
+    """The error object of an invocation that has no output of its own. Source: protocol 5.6."""
+    return json.dumps({"name": name, "message": message})
+
+
 def published_error(error: bytes) -> dict[str, Any]:
     """The `error` of a system event: what the app reported, with missing pieces filled in.
 

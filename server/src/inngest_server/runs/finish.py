@@ -1,7 +1,7 @@
 """The end of a run: exactly once, and nothing live stays behind. Source: protocol 5.3."""
 
 from inngest_server.runs.decision import Decision, Publish, TellParent
-from inngest_server.runs.errors import error_object
+from inngest_server.runs.errors import plain_error
 from inngest_server.runs.records import JournalKind, RunRow, RunStatus
 from inngest_server.runs.run import Moment, Run
 
@@ -11,7 +11,7 @@ CANCELLED = "inngest/function.cancelled"
 
 LOOP_GUARD = frozenset({FINISHED, FAILED})
 """Ends of runs that these started publish nothing: a failing failure handler must not start itself."""
-CANCELLED_ERROR = error_object("Error", "Function cancelled")
+CANCELLED_ERROR = plain_error("Error", "Function cancelled")
 """Source: decisions, "inngest/function.cancelled"."""
 
 

@@ -45,8 +45,13 @@ CHECKPOINT_OPS = frozenset({"Step", "StepRun", "StepPlanned"})
 """What an async checkpoint may carry. Source: protocol 7.5."""
 
 _SPELLINGS = {code.lower(): code for code in (*HANDLERS, STEP_ERROR)}
-_STEP_ID = re.compile(r"[\w.:~-]+", re.ASCII)
-"""SDKs send 40 hex digits. Ids become parts of URLs, headers and item ids, so nothing may need quoting."""
+_STEP_ID = re.compile(r"(?!(?:cancel)?\d+$)[\w.:~-]+", re.ASCII)
+"""SDKs send 40 hex digits. Ids become parts of URLs, headers and item ids, so nothing may need quoting.
+
+What stands for a number is taken: the names of discoveries and of `cancelOn` waits end so.
+"""
+NAME_CHARS_MAX = 512
+"""Of a display name; the rest is cut off."""
 _NEEDS_ID = frozenset(HANDLERS) - {"None", "RunComplete", "DiscoveryRequest"} | {STEP_ERROR}
 
 
@@ -88,7 +93,9 @@ def _parse_op(value: object) -> Op:
     return Op(
         code=code,
         step_id=shared(step_id),
-        display_name=(display_name if isinstance(display_name, str) else "") or name or step_id,
+        display_name=((display_name if isinstance(display_name, str) else "") or name or step_id)[
+            :NAME_CHARS_MAX
+        ],
         name=name,
         data=json.dumps(raw.get("data")),
         error=_error_text(error),

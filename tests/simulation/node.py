@@ -1,0 +1,168 @@
+"""One process of the server: the real engine, driver and HTTP handlers, on a simulated disk and network."""
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from inngest_server.api.context import Context
+from inngest_server.api.replies import RequestRejectedError
+from inngest_server.api.router import Reply
+from inngest_server.api.router import Request as APIRequest
+from inngest_server.engine.engine import Engine, EngineOptions, EngineUnavailableError
+from inngest_server.execution.driver import HTTPDriver
+from inngest_server.settings import ServerKind, Settings
+from inngest_server.storage.protocol import Storage, StorageError
+from inngest_server.wire import json
+
+from .disk import FaultyStorage
+from .event_loop import SimulatedLoop
+
+if TYPE_CHECKING:
+    from .world import World
+
+T0_MS = 1_790_000_000_000
+RETENTION_MS = 26 * 3_600_000
+"""Longer than event ids are remembered."""
+
+
+class NodeDownError(Exception):
+    """The server's process is not there, or went away before it answered."""
+
+
+class WorldClock:
+    """Domain time as nodes read it: the world's, shifted by what the present machine believes."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self.offset_ms = 0
+        self.latest_ms = 0
+        """The highest reading that anybody got."""
+
+    def now_ms(self) -> int:
+        now_ms = T0_MS + int(self._loop.time() * 1000) + self.offset_ms
+        self.latest_ms = max(self.latest_ms, now_ms)
+        return now_ms
+
+    def domain_ms(self) -> int:
+        self.now_ms()
+        return self.latest_ms
+
+    def host_s(self) -> int:
+        return self.now_ms() // 1000
+
+    def monotonic_s(self) -> float:
+        return self._loop.time()
+
+
+OWNER: contextvars.ContextVar["Node | None"] = contextvars.ContextVar("owner", default=None)
+
+
+class Node:
+    """One process of the server: everything in it is lost when it is killed."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        chance = random.Random(f"{world.seed} node {number}")
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.storage = FaultyStorage(
+            world.disk, world.disk_faults, random.Random(f"{world.seed} disk {number}")
+        )
+        # Of the storage's queries only those that the engine and the handlers in use need are simulated.
+        storage = cast("Storage", self.storage)
+        options = EngineOptions(
+            limits=world.limits,
+            cron_catch_up=world.cron_catch_up,
+            idle_contents_max=chance.choice((0, 1, 3, 5000)),
+            undecided_events_max=chance.choice((3, 20_000)),
+        )
+        self.engine = Engine(storage, world.clock, chance, options=options)
+        self.driver = HTTPDriver(
+            world.network,
+            world.clock,
+            answered=self.engine.tell,
+            next_request_id=self.engine.next_id,
+            app_connections=chance.choice((2, 4, 256)),
+        )
+        self.engine.driver = self.driver
+        self.down: asyncio.Future[None] = world.loop.create_future()
+        self.owned = contextvars.Context()
+        """The context of every task that dies with this process."""
+        self.owned.run(OWNER.set, self)
+        self._world = world
+        settings = Settings(kind=ServerKind.DEV)
+        self._context = Context(settings, self.engine, storage, _NoSyncer(), world.clock, "simulated")
+
+    async def serve(self) -> None:
+        """As the command does: open, then run; a supervisor would start it again after an error."""
+        while True:
+            try:
+                await self.engine.start()
+                break
+            except StorageError:
+                await asyncio.sleep(0.5)
+        await self.engine.run()
+
+    async def retain(self) -> None:
+        """Forget what is old, as the retention loop does."""
+        while True:
+            await asyncio.sleep(3600)
+            before_ms = self.engine.now_ms() - RETENTION_MS
+            with suppress(StorageError):
+                await self.storage.prune(before_ms, 10)
+                self._world.auditor.pruned(before_ms)
+
+    async def request(
+        self,
+        handler: Callable[[APIRequest], Awaitable[Reply]],
+        body: object,
+        *,
+        seed: str = "",
+        **params: str,
+    ) -> tuple[int, Any]:
+        """What the HTTP handler answers: status, and the body where it is JSON.
+
+        Raises:
+            NodeDownError: the process died before it answered.
+        """
+        scope = {
+            "headers": [(b"x-inngest-event-id-seed", seed.encode())] if seed else [],
+            "query_string": b"",
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(body), "more_body": False}
+
+        call: Any = handler(APIRequest(self._context, scope, receive, params))
+        task = self._world.loop.create_task(call, context=self.owned)
+        try:
+            reply: Reply = await self.answer_of(task)
+        except (EngineUnavailableError, StorageError):
+            return 503, None
+        except RequestRejectedError as error:
+            return error.status, None
+        return reply.status, json.parse(reply.body) if reply.body else None
+
+    def kill(self) -> None:
+        self.storage.kill()
+        for task in self.tasks:
+            task.cancel()
+        self.down.set_result(None)
+
+    async def answer_of(self, future: "asyncio.Future[Any]") -> Any:
+        """What the node answers, unless it dies before."""
+        future.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # Whoever asked may be gone.
+        await asyncio.wait([future, self.down], return_when=asyncio.FIRST_COMPLETED)
+        if not future.done() or future.cancelled():
+            raise NodeDownError
+        return future.result()
+
+
+class _NoSyncer:
+    """Nobody asks this server to call an app."""
+
+    async def sync(self, url: str) -> None:
+        raise NotImplementedError

@@ -1,0 +1,79 @@
+"""What the auditor remembers of a world."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from inngest_server.events.records import EventRow
+from inngest_server.runs.records import RunRow, WaitRow
+
+
+@dataclass
+class Client:
+    """An event that a client was told is stored."""
+
+    internal_id: str
+    began: int
+
+
+@dataclass
+class StoredEvent:
+    row: EventRow
+    seq: int
+    decided_ms: int
+    k: Any
+    duplicate: bool
+    first: str
+    """Internal id of the first event of its id."""
+
+
+@dataclass
+class Wait:
+    row: WaitRow
+    opened: int
+    closed: int = 0
+    how: str = ""
+    """`event`, `timeout`, `child`, `signal`, `sleep`, or `end` with its run."""
+    event: str = ""
+    """Internal id of the event that ended it."""
+
+
+@dataclass
+class Run:
+    row: RunRow
+    k: Any
+    memos: dict[str, bytes] = field(default_factory=dict)
+    entries: int = 0
+    items: set[str] = field(default_factory=set)
+    waits: set[str] = field(default_factory=set)
+    ended: int = 0
+    event_seen: bytes | None = None
+    sleeps: dict[str, int] = field(default_factory=dict)
+    """Step id to the moment before which it must not be over."""
+
+
+@dataclass
+class Limit:
+    limit: int
+    key: str
+
+
+@dataclass
+class Registered:
+    """A function as the last committed sync left it."""
+
+    slug: str
+    event: str | None
+    expression: str | None
+    max_attempts: int
+    limits: list[Limit]
+    limits_before: list[Limit]
+    active: bool
+    changed: int
+
+
+@dataclass
+class Dispatch:
+    attempt: int
+    due_ms: int
+    seen: int = 0
+    failed: bool = False
