@@ -28,6 +28,7 @@ import orjson
 
 from tests.integration.audit import Acknowledged, Findings, audit, connect
 from tests.integration.sigkill_app import APP_ID, PLANS, SERVE_PATH
+from tests.integration.slow_disk import compile_shim
 from tests.support.processes import REPOSITORY, Process, free_port
 from tests.support.server import ServerProcess
 
@@ -44,6 +45,8 @@ RESEND_DELAY_S = 0.05
 SENT_TWICE = 0.05
 WITH_IDS = 0.25
 KILLED_WHILE_STARTING = 0.1
+WRITE_DELAY_US = 300
+"""For each page that the server writes: most kills then come in the middle of a transaction."""
 LOAD_S = (0.3, 1.8)
 """Between the first call after a start and the kill."""
 
@@ -215,7 +218,9 @@ class CrashLoop:
         app_port = free_port()
         self._app_url = f"http://127.0.0.1:{app_port}{SERVE_PATH}"
         options = ("--sdk-url", self._app_url, "--retry-interval", "1")
-        self._server = ServerProcess(self._data, "dev", *options)
+        shim = compile_shim(directory)
+        slow = {"LD_PRELOAD": str(shim), "SHIM_WRITE_DELAY_US": str(WRITE_DELAY_US)} if shim else {}
+        self._server = ServerProcess(self._data, "dev", *options, env=slow)
         self._started_at_ns = 0
         self._app = Process(
             [sys.executable, "-m", "tests.integration.sigkill_app"],

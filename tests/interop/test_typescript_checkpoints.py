@@ -78,9 +78,9 @@ def test_without_any_checkpoint_steps_come_with_the_answer(fate: Fate, tmp_path:
 
 
 def test_a_server_that_is_killed_between_checkpoints_repeats_no_recorded_step(tmp_path: Path) -> None:
-    """The request of the killed server goes on until a 409 ends it; the new one begins where the memos end."""
+    """The killed server's request goes on until a 409 ends it; the new one begins where the memos end."""
     count = 300
-    with behind(tmp_path, lambda _: Fate.PASSES) as (world, proxy):
+    with behind(tmp_path, lambda _: Fate.PASSES) as (world, _):
         event_id = world.api.send("interop/many-steps", {"n": count})
         (run,) = world.api.runs_of_event(event_id)
         wait_for(lambda: len(world.app.steps(run["run_id"])) >= 20, "twenty steps", interval_s=0.005)

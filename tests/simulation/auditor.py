@@ -63,6 +63,7 @@ class Auditor:
         self.problems: list[str] = []
         self.runs: dict[str, Run] = {}
         self.items: dict[str, ItemRow] = {}
+        self._born: dict[str, int] = {}
         self.waits: dict[str, Wait] = {}
         self.events: dict[str, StoredEvent] = {}
         self.acknowledged: dict[str, Client] = {}
@@ -236,7 +237,7 @@ class Auditor:
             expression=trigger.get("expression"),
             max_attempts=config["steps"]["step"]["retries"]["attempts"] + 1,
             limits=limits,
-            limits_before=before.limits if before else limits,
+            history=[*(before.history if before else ()), (self._seq, limits)],
             active=row.archived_at_ms is None,
             changed=self._seq,
         )
@@ -278,8 +279,8 @@ class Auditor:
             key = (function_id, event.first)
             if key in self._expected and len(self._runs_of.get(key, ())) != 1:
                 self._wrong(
-                    f"event {event.row.internal_id} (first {event.first}) has the runs {self._runs_of.get(key)} of "
-                    f"{self.functions[function_id].slug}"
+                    f"event {event.row.internal_id} (first {event.first}) has the runs "
+                    f"{self._runs_of.get(key)} of {self.functions[function_id].slug}"
                 )
 
     def _put_run(self, row: RunRow) -> None:
@@ -293,9 +294,12 @@ class Auditor:
             if row.parent is None and row.cron is None:
                 key = (row.function_id, event.first)
                 self._runs_of.setdefault(key, []).append(row.run_id)
-                is_synced_now = self.functions[row.function_id].changed == self._seq
                 is_invoked = row.event_name == "inngest/function.invoked"
-                if key not in self._expected and not is_synced_now and not is_invoked:
+                if (
+                    key not in self._expected
+                    and not is_invoked
+                    and not self._may_start(row.function_id, event)
+                ):
                     self._wrong(f"run {row.run_id} was started by {event.row}, which is not for it")
         elif run.ended:
             if row != run.row:
@@ -312,6 +316,14 @@ class Auditor:
             name = orjson.loads(row.output or b"{}").get("name")
             if output not in self._raised.get(row.run_id, ()) and name not in SERVER_ERRORS:
                 self._wrong(f"run {row.run_id} failed with {row.output!r}, which its app never raised")
+
+    def _may_start(self, function_id: str, event: StoredEvent) -> bool:
+        """An event sent again starts what was not there the first time."""
+        function = self.functions[function_id]
+        if function.changed == self._seq:
+            return True
+        data = {"k": event.k}
+        return function.active and function.event == event.row.name and _is_true(function.expression, data)
 
     def _put_wait(self, row: WaitRow) -> None:
         if row.wait_id in self.waits:
@@ -436,6 +448,7 @@ class Auditor:
             return
         before = self.items.get(row.item_id)
         run.items.add(row.item_id)
+        self._born.setdefault(row.item_id, self._seq)
         self.items[row.item_id] = row
         function = self.functions[run.row.function_id]
         if row.attempt >= function.max_attempts:
@@ -478,16 +491,24 @@ class Auditor:
         if row.losses:
             return  # Sent again: it keeps the slots it had.
         self._stop_holding(row)
-        is_new = function.changed == self._seq  # Sent before or after the sync: both are in this batch.
-        before = dict(self._buckets(run, function.limits_before))
-        for bucket, limit in self._buckets(run, function.limits):
-            if is_new and bucket not in before:
-                continue
+        # What it was granted while a limit was higher, or was none, it may use after that was lowered.
+        born = self._born[row.item_id]
+        lists = [limits for _, limits in function.history]
+        held_from = [*[since for since, _ in function.history][1:], self._seq + 1]
+        since_birth = [
+            dict(self._buckets(run, one))
+            for one, until in zip(lists, held_from, strict=True)
+            if until >= born
+        ]
+        for bucket, _ in self._buckets(run, function.limits):
+            if function.changed == self._seq and any(bucket not in limits for limits in since_birth):
+                continue  # Sent before or after the sync: both are in this batch.
             holders = self._holders.setdefault(bucket, set())
             holders.add(row.item_id)
-            if len(holders) > limit and not is_new:
+            if all(bucket in limits and len(holders) > limits[bucket] for limits in since_birth):
                 self._wrong(
-                    f"{len(holders)} calls of {function.slug} are in flight in {bucket}; the limit is {limit}"
+                    f"{len(holders)} calls of {function.slug} are in flight in {bucket}; "
+                    f"the limits are {[limits[bucket] for limits in since_birth]}"
                 )
 
     def _stop_holding(self, row: ItemRow) -> None:
@@ -534,7 +555,7 @@ class Auditor:
                 self._check_not_missed(wait)
 
     def check_crons(self, step_ms: int, *, all_slots: bool) -> None:
-        """Each slot of each cron ran once and not early, and none was left out if all were to be caught up."""
+        """Each slot of each cron ran once and not early; none was left out if all were to be caught up."""
         slots: dict[str, list[int]] = {}
         for run in self.runs.values():
             if run.row.cron is None:
@@ -578,11 +599,11 @@ class Auditor:
                 continue  # Its moment had come when the event was decided.
             if wait.how == "end" and wait.row.kind == WaitKind.EVENT:
                 continue
-            if wait.row.kind == WaitKind.CANCEL and run.row.status == RunStatus.CANCELLED:
-                continue
+            if wait.row.kind == WaitKind.CANCEL and run.row.status != RunStatus.COMPLETED:
+                continue  # A child that the same event cancels may be what fails the run.
             self._wrong(
-                f"{wait.row.kind} wait {wait.row.wait_id} (opened {wait.opened}, closed {wait.closed} by {wait.how}) "
-                f"missed event {event.row.internal_id} (began {client.began}, stored {event.seq})"
+                f"{wait.row.kind} wait {wait.row.wait_id} (opened {wait.opened}, closed {wait.closed} by "
+                f"{wait.how}) missed event {event.row.internal_id} (began {client.began}, stored {event.seq})"
             )
 
     def note(self, problem: str) -> None:

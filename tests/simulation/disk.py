@@ -45,9 +45,12 @@ class DiskFaults:
 class Disk:
     """What lasts: the rows, and a digest of every batch in order."""
 
-    def __init__(self, shard_count: int, applied: Callable[[Batch], None]) -> None:
+    def __init__(
+        self, shard_count: int, applied: Callable[[Batch], None], pruned: Callable[[int], None]
+    ) -> None:
         self.rows = MemoryStorage(shard_count=shard_count)
         self._applied = applied
+        self.pruned = pruned
         self._digest = hashlib.sha256()
         self.commits = 0
         self.faults = 0
@@ -169,6 +172,7 @@ class FaultyStorage:
 
     async def prune(self, before_ms: int, limit: int) -> int:
         await self._read(lambda: None)
+        self._disk.pruned(before_ms)
         return await self._disk.rows.prune(before_ms, limit)
 
     async def commit(self, batch: Batch) -> CommitResult:

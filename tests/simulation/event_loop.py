@@ -16,6 +16,13 @@ class DeadlockError(AssertionError):
     """Nothing is ready and no timer is set: whoever waits would wait for ever."""
 
 
+class LivelockError(AssertionError):
+    """So much happens at one moment of virtual time that it would hardly ever end."""
+
+
+STEPS_PER_MOMENT_MAX = 100_000
+
+
 class SimulatedLoop(asyncio.BaseEventLoop):
     """Deterministic: the same seed and the same program give the same order of callbacks."""
 
@@ -28,6 +35,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.interrupt_at: int | None = None
         """Number of the step before which `interrupt` is called, between any two awaits of anybody."""
         self.interrupt: Callable[[], None] | None = None
+        self._moment_began = 0
         self.errors: list[str] = []
         self.set_exception_handler(self._note_error)
 
@@ -49,7 +57,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 return
             if not timers:
                 raise DeadlockError("nothing is ready and no timer is set")
-            self._now_s = max(self._now_s, timers[0]._when)
+            if timers[0]._when > self._now_s:
+                self._now_s = timers[0]._when
+                self._moment_began = self.steps
+        if self.steps - self._moment_began > STEPS_PER_MOMENT_MAX:
+            self._moment_began = self.steps
+            raise LivelockError(
+                f"{STEPS_PER_MOMENT_MAX} callbacks ran at {self._now_s} s and time stands still"
+            )
         while timers and timers[0]._when <= self._now_s:
             timer = heapq.heappop(timers)
             timer._scheduled = False

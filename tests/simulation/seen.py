@@ -66,7 +66,8 @@ class Registered:
     expression: str | None
     max_attempts: int
     limits: list[Limit]
-    limits_before: list[Limit]
+    history: list[tuple[int, list[Limit]]]
+    """Every committed list of limits with the moment from which it held."""
     active: bool
     changed: int
 

@@ -22,8 +22,9 @@ from inngest_server.api.rest.runs import delete_run
 from inngest_server.api.rest.signals import send_signal
 from inngest_server.apps.registration import parse_registration
 from inngest_server.engine import engine as engine_module
-from inngest_server.engine.engine import EngineUnavailableError
+from inngest_server.engine import work as work_module
 from inngest_server.engine.facts import Synced
+from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.execution.answers import read_answer
 from inngest_server.execution.transport import Response
 from inngest_server.runs.facts import Answered
@@ -33,7 +34,7 @@ from inngest_server.wire import json
 from .apps import App, Kind, Request
 from .auditor import Auditor
 from .disk import Disk, DiskFaults
-from .event_loop import SimulatedLoop, run_simulated
+from .event_loop import DeadlockError, LivelockError, SimulatedLoop, run_simulated
 from .network import Network, NetworkFaults
 from .node import OWNER, Node, NodeDownError, WorldClock
 from .programs import CANCEL_EVENT, EVENTS, SIGNALS, Function, ProgramMaker, Step
@@ -41,6 +42,7 @@ from .programs import CANCEL_EVENT, EVENTS, SIGNALS, Function, ProgramMaker, Ste
 SETTLE_DAYS = 60
 """No program sleeps or waits for longer than a few days, so that a healed world is idle by then."""
 CLIENT_TRIES = 6
+SYNC_TRIES = 40_000
 CRON = "*/10 * * * *"
 CRON_STEP_MS = 600_000
 TIGHT_LIMITS = Limits(steps_max=4, ops_per_response_max=3, state_bytes_max=150, output_bytes_max=40)
@@ -77,6 +79,9 @@ class World:
         disk_error_rate: float | None = None,
         clock_skew_s: float | None = None,
         events: int | None = None,
+        pace_s: float | None = None,
+        slow_disk: float | None = None,
+        disk_delay_s: float | None = None,
     ) -> None:
         chance = self._chance = random.Random(f"{seed} world")
         self.seed = seed
@@ -96,7 +101,8 @@ class World:
         self.limits = TIGHT_LIMITS if chance.random() < 0.1 else Limits()
         self.cron_catch_up = chance.choice(("skip", "all"))
         self._event_count = chance.choice((5, 15, 40)) if events is None else events
-        self._pace_s = chance.choice((0.05, 2.0, 60.0, 900.0))
+        pace = chance.choice((0.05, 2.0, 60.0, 900.0))
+        self._pace_s = pace if pace_s is None else pace_s
         """Mean pause between what clients do."""
         self.disk_faults = DiskFaults(
             commit_fails=disk / 4,
@@ -104,8 +110,8 @@ class World:
             unknown_before=disk / 4,
             unknown_late=disk / 4,
             read_fails=disk / 2,
-            slow=chance.choice((0.0, 0.02, 0.2)),
-            delay_s=chance.choice((0.0005, 0.005, 0.2)),
+            slow=chance.choice((0.0, 0.02, 0.2)) if slow_disk is None else slow_disk,
+            delay_s=chance.choice((0.0005, 0.005, 0.2)) if disk_delay_s is None else disk_delay_s,
         )
         self.network_faults = NetworkFaults(
             refused=app / 4,
@@ -116,7 +122,7 @@ class World:
             hangs=app / 50,
             slow=chance.choice((0.0, 0.1)),
         )
-        self.disk = Disk(self.shards, self.auditor.applied)
+        self.disk = Disk(self.shards, self.auditor.applied, self.auditor.pruned)
         self.apps = self._make_apps()
         self.network = Network(
             {f"{app.name}.test:3000": app for app in self.apps},
@@ -236,7 +242,6 @@ class World:
             self.clock.offset_ms = self._chance.randrange(-skew_ms, skew_ms)
         node = self.node = Node(self, self._nodes)
         self.loop.create_task(self._serve(node), context=node.owned)
-        self.loop.create_task(node.retain(), context=node.owned)
 
     async def _serve(self, node: Node) -> None:
         try:
@@ -404,7 +409,9 @@ class World:
 
     async def _sync(self, app: App) -> None:
         registration = parse_registration(app.registration())
-        while True:
+        for _ in range(SYNC_TRIES):
+            if self.auditor.problems:
+                return
             node = self.node
             if node is not None:
                 try:
@@ -413,6 +420,7 @@ class World:
                 except (NodeDownError, EngineUnavailableError):
                     pass
             await asyncio.sleep(0.5)
+        self.auditor.note(f"for {SYNC_TRIES / 2:.0f} s nobody took a sync")
 
     # Running it.
 
@@ -424,7 +432,10 @@ class World:
         """
         bounds = self._chance.choice(((1, 1), (3, 2), (128, 1000)))
         with quiet_logs() as logs, engine_bounds(*bounds):
-            run_simulated(self.loop, self._live())
+            try:
+                run_simulated(self.loop, self._live())
+            except (DeadlockError, LivelockError) as error:
+                self.auditor.note(f"{type(error).__name__}: {error}")
         for entry in logs:
             if entry["event"] in ("engine.batch_failed", "engine.fact_set_aside", "engine.run_unreadable"):
                 self.auditor.note(f"{entry['event']}: {entry.get('fact', '')} {entry.get('exc_info')!r}")
@@ -493,10 +504,10 @@ class World:
             ("failure", engine.failure),
             ("held", engine.held),
             ("inbox", engine._inbox),
-            ("told", engine._told),
-            ("loading", engine._loading),
-            ("to_load", engine._to_load),
-            ("events_to_load", engine._events_to_load),
+            ("told", engine._work.told),
+            ("loading", engine._loader._waiting),
+            ("to_load", engine._loader._to_load),
+            ("events_to_load", engine._loader._events),
             ("undecided_events", engine.undecided_events),
             ("live runs", live.run_count()),
             ("waits", list(live.waits)),
@@ -524,9 +535,9 @@ def quiet_logs() -> Iterator[list[Any]]:
 @contextmanager
 def engine_bounds(facts_per_batch: int, told_max: int) -> Iterator[None]:
     """Small batches show what large ones hide."""
-    before = engine_module.FACTS_PER_BATCH, engine_module.TOLD_MAX
-    engine_module.FACTS_PER_BATCH, engine_module.TOLD_MAX = facts_per_batch, told_max
+    before = engine_module.FACTS_PER_BATCH, work_module.TOLD_MAX
+    engine_module.FACTS_PER_BATCH, work_module.TOLD_MAX = facts_per_batch, told_max
     try:
         yield
     finally:
-        engine_module.FACTS_PER_BATCH, engine_module.TOLD_MAX = before
+        engine_module.FACTS_PER_BATCH, work_module.TOLD_MAX = before

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ APP_PORT, SERVER_PORT = 3000, 8288
 REGISTRATION = "registration"
 LEFT_OUT = frozenset({"many-steps"})
 """Nothing but long, and quadratic at that: each request repeats all memos."""
+STREAMED = frozenset({"noop", "sequential", "parallel", "invoke"})
+"""Recorded a second time from the Python SDK with answers that are kept alive (201)."""
 
 Entry = dict[str, Any]
 Conduct = Callable[[World], None]
@@ -42,12 +44,18 @@ Conduct = Callable[[World], None]
 class Recorder:
     """One server and one app with a proxy before each, and the log that both write."""
 
-    def __init__(self, sdk: Sdk, directory: Path) -> None:
+    def __init__(self, sdk: Sdk, directory: Path, *, streamed: bool = False) -> None:
         self.sdk = sdk
+        self._streamed = streamed
         self.log = Log()
         self.server = ServerProcess(directory / "server", "dev", "--retry-interval", "1", "--no-poll")
         self._server_port, self._app_port = free_port(), free_port()
-        self.app = App(sdk, directory, server_url=f"http://127.0.0.1:{self._server_port}")
+        self.app = App(
+            sdk,
+            directory,
+            server_url=f"http://127.0.0.1:{self._server_port}",
+            env={"INNGEST_STREAMING": "force"} if streamed else {},
+        )
         self.world = World(self.server, {sdk.app_id: self.app})
         self.world.api = Api(f"http://127.0.0.1:{self._server_port}")
         self._known_runs: set[str] = set()
@@ -56,12 +64,18 @@ class Recorder:
             (Proxy(self.log, "server", self.server.url), self._server_port),
         )
 
-    def run(self) -> Iterator[dict[str, Any]]:
+    def run(self) -> Generator[dict[str, Any]]:
         """All fixtures, as they are made."""
         with ExitStack() as stack:
             stack.enter_context(self.server)
             stack.enter_context(self.app)
-            yield self._record(REGISTRATION, lambda _: self._sync())
+            registration = self._record(REGISTRATION, lambda _: self._sync())
+            if self._streamed:
+                for case in cases(self.sdk):
+                    if case.id in STREAMED:
+                        yield self._record(f"{case.id}-streamed", conduct(case))
+                return
+            yield registration
             for case in cases(self.sdk):
                 if case.name in LEFT_OUT:
                     continue
@@ -103,7 +117,9 @@ class Recorder:
 
     def _of_case(self, name: str, begin: int) -> list[Entry]:
         """The entries of the runs that this case began; our own questions about them are none."""
-        segment = [{**entry, "number": begin + index} for index, entry in enumerate(self.log.entries[begin:])]
+        segment = [
+            self._numbered(entry, index, begin) for index, entry in enumerate(self.log.entries[begin:])
+        ]
         foreign = set(self._known_runs)
         if name != "cron":
             foreign |= {
@@ -124,6 +140,11 @@ class Recorder:
             if is_question or is_foreign:
                 dropped.add(entry["number"])
         return [entry for entry in segment if entry.get("of", entry["number"]) not in dropped]
+
+    def _numbered(self, entry: Entry, index: int, begin: int) -> Entry:
+        """Counted within the case, so that one recording differs from another only where its case does."""
+        of = {"of": entry["of"] - begin} if "of" in entry else {}
+        return {**entry, "number": index, **of}
 
     def _entry(self, entry: Entry, begun_at_ms: int) -> Entry:
         kept = {name: value for name, value in entry.items() if name not in ("headers", "at_ms")}
@@ -188,14 +209,12 @@ def complain_about_paths(text: str, name: str) -> None:
             )
 
 
-async def record(sdk: Sdk) -> None:
-    folder = FIXTURES / f"{sdk.name}-{version_of(sdk)}"
+async def record(sdk: Sdk, folder: Path, *, streamed: bool = False) -> None:
+    """Write the fixtures of an app into a folder."""
     with tempfile.TemporaryDirectory() as directory:
-        recorder = Recorder(sdk, Path(directory))
+        recorder = Recorder(sdk, Path(directory), streamed=streamed)
         for proxy, port in recorder.proxies:
             await proxy.start(port)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         fixtures = recorder.run()
         try:
             while (fixture := await asyncio.to_thread(next, fixtures, None)) is not None:
@@ -205,7 +224,7 @@ async def record(sdk: Sdk) -> None:
                 (folder / f"{name}.json").write_text(f"{text}\n")
                 print(f"{sdk.name}: {name}, {len(fixture['entries'])} entries")
         finally:
-            await asyncio.to_thread(fixtures.close)  # type: ignore[attr-defined]
+            await asyncio.to_thread(fixtures.close)
             for proxy, _ in recorder.proxies:
                 await proxy.stop()
 
@@ -213,8 +232,14 @@ async def record(sdk: Sdk) -> None:
 def main() -> None:
     wanted = sys.argv[1:] or [PYTHON.name, TYPESCRIPT.name]
     for sdk in (PYTHON, TYPESCRIPT):
-        if sdk.name in wanted:
-            asyncio.run(record(sdk))
+        if sdk.name not in wanted:
+            continue
+        folder = FIXTURES / f"{sdk.name}-{version_of(sdk)}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        asyncio.run(record(sdk, folder))
+        if sdk is PYTHON:
+            asyncio.run(record(sdk, folder, streamed=True))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from inngest_server.api.context import Context
 from inngest_server.api.router import Router
 from inngest_server.api.table import route_table
 from inngest_server.apps.app_error import AppError
-from inngest_server.engine.engine import Engine, EngineOptions
+from inngest_server.engine.engine import Engine
+from inngest_server.engine.options import EngineOptions
 from inngest_server.execution.driver import HTTPDriver
 from inngest_server.execution.transport import Response
 from inngest_server.settings import ServerKind, Settings

@@ -101,22 +101,21 @@ def test_every_recorded_answer_is_read(sdk: str) -> None:
         for entry in fixture(sdk, path.stem)["entries"]:
             if entry["kind"] != "response" or entry["to"] != "app" or path.stem == REGISTRATION:
                 continue
-            body = entry["body"] or {}
-            raw = json.dumps(unpacked(body["json"])).encode() if "json" in body else b""
+            content: Any = (entry["body"] or {}).get("json")
+            raw = json.dumps(unpacked(content)).encode()
 
             answer = read_answer(entry["status"], Headers(entry["headers"]), raw, 0)
 
+            status = content["status"] if entry["status"] == 201 else entry["status"]
             match answer:
                 case Reported():
-                    assert entry["status"] == 206
+                    assert status == 206
                     assert answer.version == 2
                 case Returned():
-                    assert entry["status"] == 200
+                    assert status == 200
                 case CallFailed():
-                    assert (entry["status"], answer.code) in (
-                        (500, "function_error"),
-                        (400, "function_error"),
-                    )
+                    assert status in (400, 500)
+                    assert answer.code == "function_error"
                     assert answer.retriable is (entry["headers"].get("x-inngest-no-retry") != "true")
 
 

@@ -17,8 +17,9 @@ from inngest_server.api.context import Context
 from inngest_server.api.router import Router
 from inngest_server.api.table import route_table
 from inngest_server.clock import SystemClock, system_random
-from inngest_server.engine.engine import Engine, EngineOptions, EngineUnavailableError
+from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import Ping
+from inngest_server.engine.options import EngineOptions, EngineUnavailableError
 from inngest_server.engine.polling import AppPoller
 from inngest_server.engine.retention import Retention
 from inngest_server.execution.driver import HTTPDriver

@@ -5,8 +5,9 @@ from typing import Any
 
 from inngest_server.apps.config import FunctionConfig
 from inngest_server.apps.registration import Registration, parse_registration
-from inngest_server.engine.engine import Engine, EngineOptions
+from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import EventsSent, Synced
+from inngest_server.engine.options import EngineOptions
 from inngest_server.events.event import make_event, read_event
 from inngest_server.execution.driver import Call
 from inngest_server.runs.facts import Answer, Answered, Op, Returned

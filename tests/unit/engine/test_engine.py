@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inngest_server.engine.engine import EngineOptions
+from inngest_server.engine.options import EngineOptions
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Call
 from inngest_server.runs.facts import CancelRequested

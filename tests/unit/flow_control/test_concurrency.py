@@ -19,7 +19,7 @@ def make_table(limits: Mapping[str, int]) -> SlotTable:
 
 def park(table: SlotTable, item_id: str, buckets: tuple[str, ...], age: int = 0) -> list[str]:
     """Queue an item that was made `age` before the others, and grant what is free."""
-    table.park(item_id, buckets, (T0_MS - age, item_id))
+    table.park(item_id, buckets, (T0_MS - age, "", item_id))
     return table.grant(buckets)
 
 
@@ -208,7 +208,7 @@ class Slots(RuleBasedStateMachine):
     def arrive(self, buckets: tuple[str, ...], age: int) -> None:
         self.number += 1
         item = f"item-{self.number}"
-        rank = (T0_MS - age, item)
+        rank = (T0_MS - age, "", item)
         self.table.park(item, buckets, rank)
         self.model.parked[item] = (rank, buckets)
         self.check_grants(buckets)

@@ -24,7 +24,7 @@ from inngest_server.api.replies import (
     read_body,
     reply,
 )
-from inngest_server.engine.engine import EngineUnavailableError
+from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.storage.protocol import StorageError
 from inngest_server.wire import json
 from inngest_server.wire.limits import BODY_BYTES_MAX

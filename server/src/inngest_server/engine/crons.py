@@ -15,32 +15,32 @@ from inngest_server.wire.hashing import derived_uuid
 from inngest_server.wire.times import format_rfc3339
 
 if TYPE_CHECKING:
-    from inngest_server.engine.engine import Engine
+    from inngest_server.engine.work import Work
 
 CATCH_UP_SLOTS_MAX = 1000
 """Slots that `all` runs after an outage; older ones are given up."""
 
 
-def set_crons(engine: Engine, function: Function, now_ms: int) -> None:
+def set_crons(work: Work, function: Function, now_ms: int) -> None:
     """Make the schedules of a function those of its configuration; unchanged ones keep their next slot."""
     triggers = {_cron_id(function.id, trigger.cron): trigger for trigger in function.config.cron_triggers}
     if not function.is_active:
         triggers = {}
-    for row in [row for row in engine.live.crons.values() if row.function_id == function.id]:
+    for row in [row for row in work.live.crons.values() if row.function_id == function.id]:
         if row.cron_id not in triggers:
-            del engine.live.crons[row.cron_id]
-            engine.batch.remove(CronRow, row.cron_id, row.shard)
+            del work.live.crons[row.cron_id]
+            work.batch.remove(CronRow, row.cron_id, row.shard)
     for cron_id, trigger in triggers.items():
-        if cron_id not in engine.live.crons:
-            _set_next(engine, function, trigger, cron_id, last_slot_ms=now_ms)
+        if cron_id not in work.live.crons:
+            _set_next(work, function, trigger, cron_id, last_slot_ms=now_ms)
 
 
-def fire(engine: Engine, cron_id: str, now_ms: int) -> None:
+def fire(work: Work, cron_id: str, now_ms: int) -> None:
     """Start the run of a slot whose moment came, and set the next slot."""
-    row = engine.live.crons.get(cron_id)
+    row = work.live.crons.get(cron_id)
     if row is None or row.fires_at_ms > now_ms:
         return
-    function = engine.functions.get(row.function_id)
+    function = work.functions.get(row.function_id)
     trigger = _trigger_of(function, row)
     slot_ms = row.next_slot_ms
     scheduled_at = format_rfc3339(slot_ms)
@@ -58,41 +58,41 @@ def fire(engine: Engine, cron_id: str, now_ms: int) -> None:
             ts_ms=row.fires_at_ms,
         ),
     )
-    events.start_on_timer(engine, function, event, row.expression, now_ms)
-    _set_next(engine, function, trigger, cron_id, last_slot_ms=slot_ms)
+    events.start_on_timer(work, function, event, row.expression, now_ms)
+    _set_next(work, function, trigger, cron_id, last_slot_ms=slot_ms)
 
 
-def resume(engine: Engine, now_ms: int) -> None:
+def resume(work: Work, now_ms: int) -> None:
     """Set the timers of loaded schedules; what was missed meanwhile follows the server's policy."""
-    policy = CatchUp(engine.options.cron_catch_up)
-    for row in list(engine.live.crons.values()):
+    policy = CatchUp(work.options.cron_catch_up)
+    for row in list(work.live.crons.values()):
         if row.fires_at_ms <= now_ms:
             cron = parse_cron(row.expression)
             missed = missed_slots(cron, row.last_slot_ms, now_ms, policy, CATCH_UP_SLOTS_MAX)
             slot_ms = missed[0] if missed else cron.next_after(now_ms)
-            jitter_ms = _trigger_of(engine.functions.get(row.function_id), row).jitter_ms
+            jitter_ms = _trigger_of(work.functions.get(row.function_id), row).jitter_ms
             offset_ms = jitter_offset_ms(row.function_id, slot_ms, jitter_ms)
             row = row._replace(next_slot_ms=slot_ms, fires_at_ms=slot_ms + offset_ms)
-            engine.live.crons[row.cron_id] = row
-        engine.live.timers.set(row.fires_at_ms, "cron", "", row.cron_id)
+            work.live.crons[row.cron_id] = row
+        work.live.timers.set(row.fires_at_ms, "cron", "", row.cron_id)
 
 
 def _set_next(
-    engine: Engine, function: Function, trigger: CronTrigger, cron_id: str, *, last_slot_ms: int
+    work: Work, function: Function, trigger: CronTrigger, cron_id: str, *, last_slot_ms: int
 ) -> None:
     slot_ms = parse_cron(trigger.cron).next_after(last_slot_ms)
     row = CronRow(
         cron_id=cron_id,
-        shard=shard_of(function.id, engine.storage.shard_count),
+        shard=shard_of(function.id, work.shard_count),
         function_id=function.id,
         expression=trigger.cron,
         last_slot_ms=last_slot_ms,
         next_slot_ms=slot_ms,
         fires_at_ms=slot_ms + jitter_offset_ms(function.id, slot_ms, trigger.jitter_ms),
     )
-    engine.live.crons[cron_id] = row
-    engine.put(row)
-    engine.live.timers.set(row.fires_at_ms, "cron", "", cron_id)
+    work.live.crons[cron_id] = row
+    work.put(row)
+    work.live.timers.set(row.fires_at_ms, "cron", "", cron_id)
 
 
 def _trigger_of(function: Function, row: CronRow) -> CronTrigger:

@@ -22,7 +22,7 @@ from inngest_server.runs.start import start_run
 from inngest_server.wire import json
 
 if TYPE_CHECKING:
-    from inngest_server.engine.engine import Engine
+    from inngest_server.engine.work import Work
 
 MARK_LIFETIME_MS = 24 * 3_600_000
 """How long an event id is remembered. Source: protocol 1.7."""
@@ -32,89 +32,89 @@ def mark_key(event_id: str) -> str:
     return f"event/{event_id}"
 
 
-def accept(engine: Engine, event: Event, fact: EventsSent, now_ms: int) -> None:
+def accept(work: Work, event: Event, fact: EventsSent, now_ms: int) -> None:
     """Store an event that a client sent, and deliver it unless its id was seen within a day.
 
     A duplicate wakes nothing, and starts only functions that the first one did not start.
     """
-    shard_count = engine.storage.shard_count
+    shard_count = work.shard_count
     shard = shard_of(event.event_id, shard_count)
-    first = _first_of_id(engine, event, fact, now_ms)
+    first = _first_of_id(work, event, fact, now_ms)
     if first is None or (first[0] != event.internal_id and event.internal_id not in fact.stored):
         # The same event sent again stays as it was stored: its runs have seen its time.
-        engine.put(_row(event, shard))
+        work.put(_row(event, shard))
     if first is None:
         if event.repeatable:
             key = mark_key(event.event_id)
             expires_at_ms = event.received_at_ms + MARK_LIFETIME_MS
-            engine.put(MarkRow(key, shard, event.internal_id, expires_at_ms))
-            engine.marks.add(key, event.internal_id, expires_at_ms)
-        deliver(engine, event, now_ms)
+            work.put(MarkRow(key, shard, event.internal_id, expires_at_ms))
+            work.marks.add(key, event.internal_id, expires_at_ms)
+        deliver(work, event, now_ms)
         return
     internal_id, expires_at_ms = first
     received_at_ms = expires_at_ms - MARK_LIFETIME_MS
     existing = fact.run_ids or frozenset[str]()
-    for function in _started_by(engine, event, now_ms):
+    for function in _started_by(work, event, now_ms):
         run_ids = _run_ids(function, internal_id, received_at_ms, shard_count)
         if existing.isdisjoint(run_ids):
-            _start(engine, function, event, now_ms, origin=internal_id, created_at_ms=received_at_ms)
+            _start(work, function, event, now_ms, origin=internal_id, created_at_ms=received_at_ms)
 
 
-def must_read_again(engine: Engine, fact: EventsSent, now_ms: int) -> bool:
+def must_read_again(work: Work, fact: EventsSent, now_ms: int) -> bool:
     """Whether any of the events repeats an id, and what storage has of the first one's runs is not known yet.
 
     A mark and the runs that its event started are durable together. So a read that found the mark found the
     runs too; as long as only memory knows the mark, a read may have come too early for both.
     """
     for event in fact.events:
-        if _first_of_id(engine, event, fact, now_ms) is not None and (
+        if _first_of_id(work, event, fact, now_ms) is not None and (
             fact.run_ids is None or mark_key(event.event_id) not in fact.marks
         ):
             return True
     return False
 
 
-def candidate_runs(engine: Engine, fact: EventsSent, now_ms: int) -> list[str]:
+def candidate_runs(work: Work, fact: EventsSent, now_ms: int) -> list[str]:
     """Ids of the runs that the duplicates among the events would start."""
     found: list[str] = []
     for event in fact.events:
-        first = _first_of_id(engine, event, fact, now_ms)
+        first = _first_of_id(work, event, fact, now_ms)
         if first is not None:
             received_at_ms = first[1] - MARK_LIFETIME_MS
-            for function in _started_by(engine, event, now_ms):
-                found.extend(_run_ids(function, first[0], received_at_ms, engine.storage.shard_count))
+            for function in _started_by(work, event, now_ms):
+                found.extend(_run_ids(function, first[0], received_at_ms, work.shard_count))
     return found
 
 
-def _first_of_id(engine: Engine, event: Event, fact: EventsSent, now_ms: int) -> tuple[str, int] | None:
+def _first_of_id(work: Work, event: Event, fact: EventsSent, now_ms: int) -> tuple[str, int] | None:
     if not event.repeatable:
         return None
     key = mark_key(event.event_id)
-    mark = engine.marks.find(key) or fact.marks.get(key)
+    mark = work.marks.find(key) or fact.marks.get(key)
     return mark if mark is not None and mark[1] > now_ms else None
 
 
-def deliver(engine: Engine, event: Event, now_ms: int) -> None:
+def deliver(work: Work, event: Event, now_ms: int) -> None:
     """End the waits that the event is for, and start its functions."""
     name = event.name
-    waits = engine.live.waits
-    if not waits.knows(name) and not engine.functions.is_subscribed(name):
+    waits = work.live.waits
+    if not waits.knows(name) and not work.functions.is_subscribed(name):
         return
     parsed: dict[str, Any] = json.parse(event.body)
     for wait_id in waits.match(name, parsed, now_ms):
         run_id = wait_id.partition(".")[0]
-        run = engine.live.find_run(run_id)
+        run = work.live.find_run(run_id)
         if run is not None and run.row.event_id != event.internal_id:
             arrived = EventArrived(run_id, wait_id, event.internal_id, event.body)
-            engine.tell_run(arrived, shard_of(event.event_id, engine.storage.shard_count))
-    for function in engine.functions.match(name, parsed, now_ms):
-        _start(engine, function, event, now_ms, origin=event.internal_id, created_at_ms=event.received_at_ms)
+            work.tell_run(arrived, shard_of(event.event_id, work.shard_count))
+    for function in work.functions.match(name, parsed, now_ms):
+        _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=event.received_at_ms)
 
 
-def _started_by(engine: Engine, event: Event, now_ms: int) -> list[Function]:
-    if not engine.functions.is_subscribed(event.name):
+def _started_by(work: Work, event: Event, now_ms: int) -> list[Function]:
+    if not work.functions.is_subscribed(event.name):
         return []
-    return engine.functions.match(event.name, json.parse(event.body), now_ms)
+    return work.functions.match(event.name, json.parse(event.body), now_ms)
 
 
 def _run_ids(function: Function, origin: str, created_at_ms: int, shard_count: int) -> tuple[str, str]:
@@ -126,7 +126,7 @@ def _run_ids(function: Function, origin: str, created_at_ms: int, shard_count: i
 
 
 def _start(
-    engine: Engine,
+    work: Work,
     function: Function,
     event: Event,
     now_ms: int,
@@ -137,10 +137,10 @@ def _start(
     cron: str | None = None,
 ) -> str:
     """Make the run of a function that `origin` causes; nothing if it is there already. Returns its id."""
-    shard_count = engine.storage.shard_count
+    shard_count = work.shard_count
     limited, free = _run_ids(function, origin, created_at_ms, shard_count)
     run_id = limited if function.limits else free
-    if engine.live.find_run(run_id) is not None:
+    if work.live.find_run(run_id) is not None:
         return run_id
     new = start_run(
         run_id,
@@ -154,7 +154,7 @@ def _start(
         cron=cron,
     )
     run = Run(new.row, new.content)
-    engine.add_run(run, new.first_item, new.waits, now_ms)
+    work.add_run(run, new.first_item, new.waits, now_ms)
     return run_id
 
 
@@ -171,37 +171,35 @@ def _row(event: Event, shard: int) -> EventRow:
     )
 
 
-def start_on_timer(engine: Engine, function: Function, event: Event, cron: str, now_ms: int) -> None:
+def start_on_timer(work: Work, function: Function, event: Event, cron: str, now_ms: int) -> None:
     """Store the event of a cron slot and start its function."""
-    engine.put(_row(event, shard_of(function.id, engine.storage.shard_count)))
-    _start(engine, function, event, now_ms, origin=event.internal_id, created_at_ms=now_ms, cron=cron)
+    work.put(_row(event, shard_of(function.id, work.shard_count)))
+    _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=now_ms, cron=cron)
 
 
 # Invocations.
 
 
-def invoke(engine: Engine, fact: InvokeSent, now_ms: int) -> str | None:
+def invoke(work: Work, fact: InvokeSent, now_ms: int) -> str | None:
     """Start a function for a client; its run id, or None if there is no such function."""
-    function = engine.functions.find(fact.function)
+    function = work.functions.find(fact.function)
     if function is None or not function.is_active:
         return None
     event = fact.event
-    engine.put(_row(event, shard_of(event.event_id, engine.storage.shard_count)))
-    return _start(
-        engine, function, event, now_ms, origin=event.internal_id, created_at_ms=event.received_at_ms
-    )
+    work.put(_row(event, shard_of(event.event_id, work.shard_count)))
+    return _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=event.received_at_ms)
 
 
-def start_child(engine: Engine, message: StartChild, now_ms: int) -> None:
+def start_child(work: Work, message: StartChild, now_ms: int) -> None:
     """Start the function that a run invoked, or tell the run at once why that is impossible."""
     parent_id, _, step_id = message.correlation_id.partition(".")
-    function = engine.functions.find(message.function)
-    shard = shard_of(message.function, engine.storage.shard_count)
+    function = work.functions.find(message.function)
+    shard = shard_of(message.function, work.shard_count)
     if function is None or not function.is_active:
         error = plain_error("Error", f"could not find function with ID: {message.function}")
-        _refuse_child(engine, message, parent_id, shard, error)
+        _refuse_child(work, message, parent_id, shard, error)
         return
-    source = engine.functions.get(message.source_function_id)
+    source = work.functions.get(message.source_function_id)
     payload = {
         key: value for key, value in message.payload.items() if key in ("data", "user", "v", "id", "ts")
     }
@@ -209,7 +207,7 @@ def start_child(engine: Engine, message: StartChild, now_ms: int) -> None:
         draft = read_event(payload, name=INVOKED)
     except InvalidEventsError as problem:
         error = plain_error("Error", f"the payload of the invocation is invalid: {problem}")
-        _refuse_child(engine, message, parent_id, shard, error)
+        _refuse_child(work, message, parent_id, shard, error)
         return
     draft.data["_inngest"] = {
         "fn_id": message.function,
@@ -223,9 +221,9 @@ def start_child(engine: Engine, message: StartChild, now_ms: int) -> None:
     }
     internal_id = derived_ulid(now_ms, message.correlation_id, INVOKED)
     event = make_event(draft, internal_id=internal_id, received_at_ms=now_ms, repeatable=False)
-    engine.put(_row(event, shard))
+    work.put(_row(event, shard))
     _start(
-        engine,
+        work,
         function,
         event,
         now_ms,
@@ -235,14 +233,14 @@ def start_child(engine: Engine, message: StartChild, now_ms: int) -> None:
     )
 
 
-def _refuse_child(engine: Engine, message: StartChild, parent_id: str, shard: int, error: bytes) -> None:
-    engine.tell_run(ChildEnded(parent_id, message.correlation_id, b'{"error":' + error + b"}"), shard)
+def _refuse_child(work: Work, message: StartChild, parent_id: str, shard: int, error: bytes) -> None:
+    work.tell_run(ChildEnded(parent_id, message.correlation_id, b'{"error":' + error + b"}"), shard)
 
 
 # System events about runs.
 
 
-def publish(engine: Engine, message: Publish, now_ms: int) -> None:
+def publish(work: Work, message: Publish, now_ms: int) -> None:
     """Store a system event, and deliver it if anybody listens.
 
     Without listeners it only refers to its run: the body is put together when it is read.
@@ -250,16 +248,16 @@ def publish(engine: Engine, message: Publish, now_ms: int) -> None:
     run, name = message.run, message.name
     internal_id = derived_ulid(now_ms, run.run_id, name)
     event_id = internal_id if name == FINISHED else run.run_id
-    shard = shard_of(event_id, engine.storage.shard_count)
-    if not (engine.functions.is_subscribed(name) or engine.live.waits.knows(name)):
-        engine.put(EventRow(internal_id, shard, event_id, name, now_ms, now_ms, None, run.run_id))
+    shard = shard_of(event_id, work.shard_count)
+    if not (work.functions.is_subscribed(name) or work.live.waits.knows(name)):
+        work.put(EventRow(internal_id, shard, event_id, name, now_ms, now_ms, None, run.run_id))
         return
     error = message.error
     body = run_ended_body(
         name=name,
         event_id=event_id,
         ts_ms=now_ms,
-        function_slug=engine.functions.get(run.function_id).row.slug,
+        function_slug=work.functions.get(run.function_id).row.slug,
         run_id=run.run_id,
         status=run.status,
         trigger_body=message.trigger_body,
@@ -270,5 +268,5 @@ def publish(engine: Engine, message: Publish, now_ms: int) -> None:
     event = system_event(
         internal_id=internal_id, event_id=event_id, name=name, ts_ms=now_ms, now_ms=now_ms, body=body
     )
-    engine.put(_row(event, shard))
-    deliver(engine, event, now_ms)
+    work.put(_row(event, shard))
+    deliver(work, event, now_ms)

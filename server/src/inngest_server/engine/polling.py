@@ -6,8 +6,9 @@ import structlog
 
 from inngest_server.apps.app_error import AppError
 from inngest_server.apps.urls import normalize_app_url
-from inngest_server.engine.engine import Engine, EngineUnavailableError
+from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import AppFailed
+from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.execution.syncer import AppSyncer
 
 log = structlog.get_logger("inngest.sync")

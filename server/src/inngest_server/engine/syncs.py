@@ -20,7 +20,7 @@ from inngest_server.wire import json
 from inngest_server.wire.hashing import derived_uuid
 
 if TYPE_CHECKING:
-    from inngest_server.engine.engine import Engine
+    from inngest_server.engine.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ def app_id_of(name: str) -> str:
     return derived_uuid("app", name)
 
 
-def sync(engine: Engine, registration: Registration, now_ms: int) -> SyncResult:
+def sync(work: Work, registration: Registration, now_ms: int) -> SyncResult:
     """Make the server's functions of an app those of its registration; the rest of them is archived."""
     app_id = app_id_of(registration.app_name)
-    app = engine.functions.apps.get(app_id)
+    app = work.functions.apps.get(app_id)
     unenforced = {
         config.id: missing
         for config in registration.functions
@@ -53,7 +53,7 @@ def sync(engine: Engine, registration: Registration, now_ms: int) -> SyncResult:
     )
     if unchanged:
         return SyncResult(app_id, False, unenforced, registration.warnings)
-    shard_count = engine.storage.shard_count
+    shard_count = work.shard_count
     row = AppRow(
         app_id=app_id,
         shard=shard_of(app_id, shard_count),
@@ -67,69 +67,69 @@ def sync(engine: Engine, registration: Registration, now_ms: int) -> SyncResult:
         synced_at_ms=now_ms,
         archived_at_ms=None,
     )
-    engine.put(row)
-    replaced = [other for other in _apps_at(engine, registration.url) if other.app_id != app_id]
-    _archive(engine, replaced, now_ms)
-    _set_functions(engine, row, registration.functions, now_ms)
+    work.put(row)
+    replaced = [other for other in _apps_at(work, registration.url) if other.app_id != app_id]
+    _archive(work, replaced, now_ms)
+    _set_functions(work, row, registration.functions, now_ms)
     return SyncResult(app_id, True, unenforced, registration.warnings)
 
 
-def remove(engine: Engine, url: str, now_ms: int) -> bool:
+def remove(work: Work, url: str, now_ms: int) -> bool:
     """Archive the apps at a URL with their functions; False if there is none."""
-    apps = _apps_at(engine, normalize_app_url(url))
-    _archive(engine, apps, now_ms)
+    apps = _apps_at(work, normalize_app_url(url))
+    _archive(work, apps, now_ms)
     return bool(apps)
 
 
-def _apps_at(engine: Engine, url: str) -> list[AppRow]:
+def _apps_at(work: Work, url: str) -> list[AppRow]:
     """Apps in use at a normalised URL; one, unless a connected app has none."""
-    apps = engine.functions.apps.values()
+    apps = work.functions.apps.values()
     return [app for app in apps if url and app.url == url and app.archived_at_ms is None]
 
 
-def _archive(engine: Engine, apps: list[AppRow], now_ms: int) -> None:
+def _archive(work: Work, apps: list[AppRow], now_ms: int) -> None:
     """End the use of apps: removed ones, and those whose URL now serves an app of another name."""
     for app in apps:
         row = app._replace(archived_at_ms=now_ms, checksum="")
-        engine.put(row)
-        _set_functions(engine, row, (), now_ms)
+        work.put(row)
+        _set_functions(work, row, (), now_ms)
 
 
-def failed(engine: Engine, url: str, error: str, now_ms: int) -> None:
+def failed(work: Work, url: str, error: str, now_ms: int) -> None:
     """Keep why the app at a URL could not be synced, for people; its functions stay as they are."""
-    for app in _apps_at(engine, url):
+    for app in _apps_at(work, url):
         if app.error != error:
             row = app._replace(error=error)
-            engine.put(row)
-            engine.functions.put(row, ())
+            work.put(row)
+            work.functions.put(row, ())
 
 
-def _set_functions(engine: Engine, app: AppRow, configs: tuple[FunctionConfig, ...], now_ms: int) -> None:
-    known = {function.row.slug: function for function in engine.functions.of_app(app.app_id)}
+def _set_functions(work: Work, app: AppRow, configs: tuple[FunctionConfig, ...], now_ms: int) -> None:
+    known = {function.row.slug: function for function in work.functions.of_app(app.app_id)}
     active = {slug: function for slug, function in known.items() if function.is_active}
     diff = diff_sync([function.config for function in active.values()], configs)
     rows: list[FunctionRow] = []
     for config in configs:
         if config.id in diff.added or config.id in diff.changed:
-            rows.append(_function_row(engine, app, config, known.get(config.id), now_ms))
+            rows.append(_function_row(work, app, config, known.get(config.id), now_ms))
     for slug in diff.removed:
         rows.append(active[slug].row._replace(archived_at_ms=now_ms))
     for row in rows:
-        engine.put(row)
-    engine.functions.put(app, rows)
+        work.put(row)
+    work.functions.put(app, rows)
     for row in rows:
-        function = engine.functions.get(row.function_id)
-        crons.set_crons(engine, function, now_ms)
-        _wake_waiters(engine, function)
+        function = work.functions.get(row.function_id)
+        crons.set_crons(work, function, now_ms)
+        _wake_waiters(work, function)
 
 
 def _function_row(
-    engine: Engine, app: AppRow, config: FunctionConfig, before: Function | None, now_ms: int
+    work: Work, app: AppRow, config: FunctionConfig, before: Function | None, now_ms: int
 ) -> FunctionRow:
     function_id = before.id if before else derived_uuid("function", app.name, config.id)
     return FunctionRow(
         function_id=function_id,
-        shard=shard_of(function_id, engine.storage.shard_count),
+        shard=shard_of(function_id, work.shard_count),
         app_id=app.app_id,
         slug=config.id,
         version=before.row.version + 1 if before else 1,
@@ -139,14 +139,14 @@ def _function_row(
     )
 
 
-def _wake_waiters(engine: Engine, function: Function) -> None:
+def _wake_waiters(work: Work, function: Function) -> None:
     """Items that wait for slots of this function look again: limits may have been raised, or keys changed."""
-    for shard in engine.live.shards.values():
+    for shard in work.live.shards.values():
         for item_id in shard.slots.parked_in(function.id):
-            engine.tell(ItemDue(item_id[:26], item_id))
+            work.tell(ItemDue(item_id[:26], item_id))
         # Not in buckets that are gone: who waits there is put into the new ones, and not simply let through.
         waited_for = shard.slots.waited_for()
-        engine.grant(shard, [one for one in waited_for if engine.functions.limit_of(one) is not None])
+        work.grant(shard, [one for one in waited_for if work.functions.limit_of(one) is not None])
 
 
 __all__ = ["SyncResult", "app_id_of", "failed", "remove", "sync"]

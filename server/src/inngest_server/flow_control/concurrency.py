@@ -12,8 +12,8 @@ holders are the sent items and the waiters the parked ones, and loading them bui
 import heapq
 from collections.abc import Callable, Iterable
 
-Rank = tuple[int, str]
-"""Order among waiters: when the run was made, then the item's id."""
+Rank = tuple[int, str, str]
+"""Order among waiters: when the run was made, its event, then the item's id."""
 
 
 class SlotTable:

@@ -1,0 +1,31 @@
+"""Bounds and policies of an engine, and how it says that it cannot serve."""
+
+from dataclasses import dataclass
+
+from inngest_server.runs.run import Limits
+
+DEFAULT_LIMITS = Limits()
+
+
+class EngineUnavailableError(Exception):
+    """The engine cannot promise anything now: storage failed, or too much is undecided. Try again."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Bounds and policies of an engine."""
+
+    limits: Limits = DEFAULT_LIMITS
+    retry_interval_ms: int | None = None
+    cron_catch_up: str = "skip"
+    """`skip`, `one` or `all` slots that were missed while no server ran."""
+    undecided_events_max: int = 20_000
+    undecided_bytes_max: int = 256 * 1024 * 1024
+    idle_contents_max: int = 5_000
+    idle_bytes_max: int = 64 * 1024 * 1024

@@ -1,0 +1,105 @@
+"""Loading what is live when a node takes its shards, and finding what was under way."""
+
+from collections.abc import Set
+
+from inngest_server.engine import crons
+from inngest_server.engine.facts import Pending
+from inngest_server.engine.live import Shard
+from inngest_server.engine.messages import decode
+from inngest_server.engine.work import Work, rank_of
+from inngest_server.execution.driver import Driver
+from inngest_server.runs.facts import ItemLost
+from inngest_server.runs.records import ItemRow, ItemState, RunRow, WaitRow
+from inngest_server.runs.run import Run
+from inngest_server.storage.protocol import Storage, StorageUnavailableError
+from inngest_server.wire.shared import shared
+
+MESSAGES_MAX = 1_000_000
+
+
+async def take_shards(storage: Storage, work: Work, node: str) -> None:
+    """Become the owner of every shard, in a new epoch, with the catalogue in memory.
+
+    Raises:
+        StorageError: the storage cannot be read, or another server owns a part of it.
+    """
+    epochs = await storage.acquire(range(storage.shard_count), node, 0)
+    if len(epochs) < storage.shard_count:
+        raise StorageUnavailableError("another server owns a part of this database")
+    catalogue = await storage.catalogue()
+    work.shard_count = storage.shard_count
+    work.functions.load(catalogue.apps, catalogue.functions)
+    work.live.shards = {shard: Shard(shard, epoch, work.functions) for shard, epoch in epochs.items()}
+    work.message_number = max(epochs.values()) << 40
+
+
+async def load_live(
+    storage: Storage, work: Work, driver: Driver | None, answered: Set[tuple[str, int]], now_ms: int
+) -> list[Pending]:
+    """Read all live rows of the owned shards; returns the facts that follow from what was under way.
+
+    A sent item is lost unless the driver still carries that dispatch or its answer waits (`answered`).
+    """
+    live = work.live
+    lost: list[Pending] = []
+    async for page in storage.load(live.shards):
+        for row in page.runs:
+            live.shards[row.shard].runs[row.run_id] = Run(_with_shared_texts(row))
+        for item in page.items:
+            dispatch = item.item_id, item.generation
+            carried = driver is not None and driver.is_sending(*dispatch)
+            if _load_item(work, item) and not carried and dispatch not in answered:
+                lost.append(Pending(ItemLost(item.run_id, item.item_id, item.generation)))
+        for wait in page.waits:
+            run = live.shards[wait.shard].runs[wait.run_id]
+            wait = _wait_of(run, wait)
+            run.waits[wait.wait_id] = wait
+            live.open_wait(wait)
+        for cron in page.crons:
+            live.crons[cron.cron_id] = cron
+    crons.resume(work, now_ms)
+    for shard in live.shards:
+        # Numbers are one sequence of the node: they tell the order between the senders too.
+        for row in sorted(await storage.messages(shard, MESSAGES_MAX), key=lambda row: row.number):
+            message = decode(row.body)
+            work.messaged[message.run_id] = work.messaged.get(message.run_id, 0) + 1
+            lost.append(Pending(message, message=row[:3]))
+    for shard in live.shards.values():
+        work.grant(shard, shard.slots.waited_for())
+    lost += work.told
+    work.told.clear()
+    return lost
+
+
+def _load_item(work: Work, item: ItemRow) -> bool:
+    """Take in an item; whether it was sent."""
+    run = work.live.shards[item.shard].runs[item.run_id]
+    run.items[item.item_id] = item
+    buckets = tuple(item.slots.split("\n")) if item.slots else ()
+    if item.state == ItemState.SENT:
+        if buckets:
+            work.home(run).slots.hold(item.item_id, buckets)
+        return True
+    if item.state == ItemState.PARKED:
+        work.home(run).slots.park(item.item_id, buckets, rank_of(run, item))
+    else:
+        work.live.timers.set(item.due_at_ms, "item", item.run_id, item.item_id)
+    return False
+
+
+def _with_shared_texts(row: RunRow) -> RunRow:
+    """The same row with the texts that many rows have in common as one object each."""
+    return row._replace(
+        function_id=shared(row.function_id), event_name=shared(row.event_name), status=shared(row.status)
+    )
+
+
+def _wait_of(run: Run, row: WaitRow) -> WaitRow:
+    """As `_with_shared_texts`, for a wait of a run."""
+    return row._replace(
+        run_id=run.id,
+        step_id=shared(row.step_id),
+        kind=shared(row.kind),
+        name=shared(row.name),
+        expression=shared(row.expression),
+    )

@@ -1,0 +1,278 @@
+"""What is being decided: the batch that grows, and what follows its commit.
+
+A `Work` takes decisions into memory and into the batch. Whoever decides, about a run here or about an event,
+an app or a schedule in the rooms beside, puts its changes through this one place.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, assert_never
+
+from inngest_server.clock import RandomSource
+from inngest_server.engine import events
+from inngest_server.engine.facts import Pending
+from inngest_server.engine.functions import Functions
+from inngest_server.engine.live import Live, Shard
+from inngest_server.engine.marks import RecentMarks
+from inngest_server.engine.messages import RunMessage, encode
+from inngest_server.engine.options import EngineOptions
+from inngest_server.execution.driver import Call
+from inngest_server.flow_control.concurrency import Rank
+from inngest_server.runs import finish
+from inngest_server.runs.decide import send, started
+from inngest_server.runs.decision import Decision, Publish, StartChild, TellParent
+from inngest_server.runs.errors import RunFailure
+from inngest_server.runs.facts import ChildEnded, ItemDue
+from inngest_server.runs.records import ItemRow, ItemState, WaitRow
+from inngest_server.runs.run import Moment, Run
+from inngest_server.storage.protocol import Batch
+from inngest_server.storage.records import MessageRow, SubscriberRow
+
+TOLD_MAX = 200
+"""Messages between entities decided in one batch; more are stored and decided in later ones."""
+
+
+class Work:
+    """Changes since the last commit, and what is to be done once they are durable."""
+
+    def __init__(
+        self,
+        live: Live,
+        functions: Functions,
+        marks: RecentMarks,
+        random: RandomSource,
+        options: EngineOptions,
+        inbox: deque[Pending],
+    ) -> None:
+        self.live = live
+        self.functions = functions
+        self.marks = marks
+        self.options = options
+        self.random = random
+        self.shard_count = 0
+        """Of the storage; set when it is open."""
+        self.inbox = inbox
+        """Facts for later batches."""
+        self.told: deque[Pending] = deque()
+        """Facts that this batch's decisions caused: they are decided before it is committed."""
+        self.batch = Batch()
+        self.replies: list[Pending] = []
+        self.calls: list[Call] = []
+        self.touched: dict[str, Run] = {}
+        self.messaged: dict[str, int] = {}
+        """Runs for which stored messages are undecided, with how many: later ones must not overtake them."""
+        self.message_number = 0
+        self._subscribed: set[tuple[str, int]] = set()
+
+    def begin(self) -> None:
+        """Start the next batch; what the last one held is in the caller's hands."""
+        self.batch, self.replies, self.calls, self.touched = Batch(), [], [], {}
+
+    def forget(self) -> None:
+        """Drop everything: memory is loaded again."""
+        self.begin()
+        self.told.clear()
+        self.messaged.clear()
+        self._subscribed.clear()
+
+    def tell(self, fact: Any) -> None:
+        """Add a fact for a later batch."""
+        self.inbox.append(Pending(fact))
+
+    def settle(self, pending: Pending) -> None:
+        """The fact is decided: its message, if it came by one, goes with the batch; who asked is answered."""
+        if pending.message is not None:
+            self.batch.remove(MessageRow, pending.message, pending.message[0])
+            self.owns(pending.message[0])
+            assert isinstance(pending.fact, RunMessage)
+            left = self.messaged.pop(pending.fact.run_id) - 1
+            if left:
+                self.messaged[pending.fact.run_id] = left
+        if pending.reply is not None:
+            self.replies.append(pending)
+
+    def moment(self, slug: str, max_attempts: int, now_ms: int) -> Moment:
+        """What a decision about a run of that function may know."""
+        options = self.options
+        return Moment(
+            now_ms,
+            self.random.random(),
+            slug,
+            max_attempts,
+            options.retry_interval_ms,
+            options.limits,
+            self.live.signal_holder,
+        )
+
+    def owns(self, shard_id: int) -> Shard:
+        """The shard, named in the batch with the epoch in which it is held."""
+        shard = self.live.shards[shard_id]
+        self.batch.epochs[shard_id] = shard.epoch
+        return shard
+
+    def home(self, run: Run) -> Shard:
+        """The shard of the run's function: it counts the slots, also of runs placed elsewhere."""
+        return self.live.shards[self.functions.get(run.row.function_id).row.shard]
+
+    def apply(self, run: Run, decision: Decision, now_ms: int) -> None:
+        """Take a decision into memory and into the batch."""
+        batch = self.batch
+        row = run.row
+        shard = self.owns(row.shard)
+        self.touched[row.run_id] = run
+        content = run.content
+        if decision.journal:
+            assert content is not None
+            for entry in decision.journal:
+                content.fold(entry)
+            batch.journal.extend(decision.journal)
+        if decision.row is not None:
+            run.row = decision.row
+            batch.put(decision.row)
+        for wait_id in decision.gone_waits:
+            wait = run.waits.pop(wait_id)
+            self.live.close_wait(wait)
+            batch.remove(WaitRow, wait_id, wait.shard)
+        for wait in decision.waits:
+            self.add_wait(run, wait)
+        freed: list[str] = []
+        for item_id in decision.gone_items:
+            item = run.items.pop(item_id)
+            batch.remove(ItemRow, item_id, item.shard)
+            if item.slots:
+                freed.extend(self.home(run).slots.release(item_id))
+        if not run.items:
+            run.items = {}  # An emptied dictionary keeps its room, and most waiting runs have no item.
+        if decision.ended:
+            del shard.runs[row.run_id]
+        for item in decision.items:
+            if row.run_id not in shard.runs:
+                break  # Sending one of them ended the run.
+            self.place(run, item, now_ms, freed)
+        if freed:
+            self.grant(self.home(run), freed)
+        for message in decision.messages:
+            self._follow(message, run, now_ms)
+
+    def add_wait(self, run: Run, wait: WaitRow) -> None:
+        run.waits[wait.wait_id] = wait
+        self.batch.put(wait)
+        self.live.open_wait(wait)
+        if wait.kind in ("event", "cancel") and (wait.name, wait.shard) not in self._subscribed:
+            self._subscribed.add((wait.name, wait.shard))
+            self.batch.put(SubscriberRow(wait.name, wait.shard))
+
+    def place(self, run: Run, item: ItemRow, now_ms: int, freed: list[str]) -> None:
+        """Put an item where it belongs: queued until its moment, parked for slots, or sent."""
+        self.owns(item.shard)
+        home = self.home(run)
+        before = run.items.get(item.item_id)
+        if item.state == ItemState.SENT:
+            self._put_item(run, item)
+            return
+        keeps_slots = item.losses > 0
+        if before is not None and before.state == ItemState.SENT and before.slots and not keeps_slots:
+            freed.extend(home.slots.release(item.item_id))
+        if item.due_at_ms > now_ms:
+            self._put_item(run, item)
+            self.live.timers.set(item.due_at_ms, "item", item.run_id, item.item_id)
+            return
+        function = self.functions.get(run.row.function_id)
+        is_limited = bool(function.limits) and not keeps_slots
+        buckets = function.buckets(run.loaded.event, now_ms) if is_limited else ()
+        known = home.slots.buckets_of(item.item_id)
+        if not keeps_slots and known and known != buckets:
+            freed.extend(home.slots.release(item.item_id))  # The limits changed since it got or wanted these.
+        if buckets and not home.slots.is_holding(item.item_id):
+            if item.state == ItemState.PARKED and known == buckets:
+                return  # It was woken without a slot of its own; it still waits for the same ones.
+            home.slots.park(item.item_id, buckets, rank_of(run, item))
+            freed.extend(buckets)
+            self._put_item(run, item._replace(state=ItemState.PARKED.value, slots="\n".join(buckets)))
+            return
+        self._send(run, item, now_ms)
+
+    def _send(self, run: Run, item: ItemRow, now_ms: int) -> None:
+        function = self.functions.get(run.row.function_id)
+        max_attempts = function.config.max_attempts
+        moment = self.moment(function.row.slug, max_attempts, now_ms)
+        try:
+            sent = send(run, item, moment, "\n".join(self.home(run).slots.buckets_of(item.item_id)))
+        except RunFailure as failure:
+            # The item is put first so that ending the run finds and removes it.
+            self._put_item(run, item)
+            decision = Decision(run)
+            finish.fail(run, decision, moment, failure.error)
+            self.apply(run, decision, now_ms)
+            return
+        self._put_item(run, sent)
+        if run.row.started_at_ms is None:
+            run.row = started(run.row, now_ms)
+            self.batch.put(run.row)
+        app_id, url, known = function.row.app_id, function.discovery_url, run.loaded.known
+        self.calls.append(Call(run, sent, app_id, url, function.id, max_attempts, known))
+
+    def _put_item(self, run: Run, item: ItemRow) -> None:
+        run.items[item.item_id] = item
+        self.batch.put(item)
+
+    def grant(self, shard: Shard, buckets: Iterable[str]) -> None:
+        """Give free slots to who waits for them, and let those be sent in this batch if they can be."""
+        for item_id in shard.slots.grant(dict.fromkeys(buckets)):
+            self.told.append(Pending(ItemDue(item_id[:26], item_id)))
+
+    def put(self, row: Any) -> None:
+        """Put a row of an owned shard into the batch."""
+        self.batch.put(row)
+        self.owns(row.shard)
+
+    def add_run(self, run: Run, item: ItemRow, waits: Iterable[WaitRow], now_ms: int) -> None:
+        """Take in a run that was just made."""
+        shard = self.owns(run.row.shard)
+        shard.runs[run.id] = run
+        self.touched[run.id] = run
+        self.batch.put(run.row)
+        for wait in waits:
+            self.add_wait(run, wait)
+        freed: list[str] = []
+        self.place(run, item, now_ms, freed)
+        if freed:
+            self.grant(self.home(run), freed)
+
+    # Messages between entities.
+
+    def _follow(self, message: TellParent | StartChild | Publish, run: Run, now_ms: int) -> None:
+        match message:
+            case TellParent():
+                parent = message.correlation_id.partition(".")[0]
+                self.tell_run(ChildEnded(parent, message.correlation_id, message.memo), run.row.shard)
+            case StartChild():
+                events.start_child(self, message, now_ms)
+            case Publish():
+                events.publish(self, message, now_ms)
+            case _:
+                assert_never(message)
+
+    def tell_run(self, message: RunMessage, sender: int) -> None:
+        """Tell a run something that must not get lost: in this batch, or stored with it until it can be."""
+        run = self.live.find_run(message.run_id)
+        if run is None:
+            return
+        in_order = message.run_id not in self.messaged
+        if run.content is not None and in_order and len(self.told) < TOLD_MAX:
+            self.told.append(Pending(message))
+            return
+        self.message_number += 1
+        row = MessageRow(run.row.shard, sender, self.message_number, encode(message))
+        self.batch.put(row)
+        self.owns(row.shard)
+        self.messaged[message.run_id] = self.messaged.get(message.run_id, 0) + 1
+        self.inbox.append(Pending(message, message=row[:3]))
+
+
+def rank_of(run: Run, item: ItemRow) -> Rank:
+    """The place of an item among those that wait for slots: oldest run first.
+
+    Internal event ids tell the order of runs of one millisecond: that in which their events were sent.
+    """
+    return (run.row.created_at_ms, run.row.event_id, item.item_id)
