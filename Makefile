@@ -106,10 +106,10 @@ $(INTEROP_TYPESCRIPT)/node_modules/.installed: $(INTEROP_TYPESCRIPT)/package.jso
 # ---- work ---------------------------------------------------------------------------------------
 
 run: setup ## start a server and a small app, and show a run from start to end
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(ARGS)
 
 test: setup interop ## run every test
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist=loadgroup $(ARGS)
 
 unit: setup ## run the fast tests: units and house rules
 	$(BIN)/python -m pytest -n auto $(wildcard tests/unit) $(wildcard tests/test_*.py) $(ARGS)

@@ -11,7 +11,8 @@ import pytest
 from tests.support.api import Api
 from tests.support.processes import REPOSITORY, Process, free_port, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+# One at a time: they share the port of the example app.
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 STEPS = ("reserve stock", "wait for the courier", "notify customer")
 

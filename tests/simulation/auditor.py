@@ -467,6 +467,7 @@ class Auditor:
         if row.sent_at_ms < row.due_at_ms:
             self._wrong(f"item {row.item_id} was sent {row.due_at_ms - row.sent_at_ms} ms early")
         self._dispatches[row.item_id, row.generation] = Dispatch(row.attempt, row.due_at_ms)
+        run.last_sent = self._seq
         self._hold(row, run, function)
 
     def _check_change(self, before: ItemRow, row: ItemRow, batch: Batch) -> None:
@@ -599,8 +600,10 @@ class Auditor:
                 continue  # Its moment had come when the event was decided.
             if wait.how == "end" and wait.row.kind == WaitKind.EVENT:
                 continue
-            if wait.row.kind == WaitKind.CANCEL and run.row.status != RunStatus.COMPLETED:
-                continue  # A child that the same event cancels may be what fails the run.
+            if wait.row.kind == WaitKind.CANCEL and (
+                run.row.status != RunStatus.COMPLETED or run.last_sent <= event.seq
+            ):
+                continue  # Its answer had come before; or a child that the same event cancels failed it.
             self._wrong(
                 f"{wait.row.kind} wait {wait.row.wait_id} (opened {wait.opened}, closed {wait.closed} by "
                 f"{wait.how}) missed event {event.row.internal_id} (began {client.began}, stored {event.seq})"

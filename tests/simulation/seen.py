@@ -46,6 +46,8 @@ class Run:
     items: set[str] = field(default_factory=set)
     waits: set[str] = field(default_factory=set)
     ended: int = 0
+    last_sent: int = 0
+    """When a request of it was last decided to be sent."""
     event_seen: bytes | None = None
     sleeps: dict[str, int] = field(default_factory=dict)
     """Step id to the moment before which it must not be over."""

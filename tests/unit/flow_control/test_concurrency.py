@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from inngest_server.flow_control.concurrency import SlotTable
+from inngest_server.flow_control.concurrency import Rank, SlotTable
 from tests.builders import T0_MS
 
 A, B, AB = ("a",), ("b",), ("a", "b")
@@ -157,7 +157,7 @@ class Model:
     def __init__(self, limits: Mapping[str, int]) -> None:
         self.limits = limits
         self.held: dict[str, tuple[str, ...]] = {}
-        self.parked: dict[str, tuple[tuple[int, str], tuple[str, ...]]] = {}
+        self.parked: dict[str, tuple[Rank, tuple[str, ...]]] = {}
 
     def holders(self, bucket: str) -> int:
         return sum(bucket in buckets for buckets in self.held.values())
@@ -265,7 +265,7 @@ class Slots(RuleBasedStateMachine):
             assert self.table.buckets_of(item) == buckets
         assert self.table.parked_in("") == [item for _, item in self.order()]
 
-    def order(self) -> list[tuple[tuple[int, str], str]]:
+    def order(self) -> list[tuple[Rank, str]]:
         return sorted((rank, item) for item, (rank, _) in self.model.parked.items())
 
     @invariant()

@@ -40,8 +40,11 @@ def accept(work: Work, event: Event, fact: EventsSent, now_ms: int) -> None:
     shard_count = work.shard_count
     shard = shard_of(event.event_id, shard_count)
     first = _first_of_id(work, event, fact, now_ms)
-    if first is None or (first[0] != event.internal_id and event.internal_id not in fact.stored):
-        # The same event sent again stays as it was stored: its runs have seen its time.
+    stored = fact.stored.get(event.internal_id) if first is not None else None
+    if stored is not None and stored.body is not None:
+        # The same event sent again stays as it was stored: runs have seen its time, or will read it.
+        event = event._replace(ts_ms=stored.ts_ms, received_at_ms=stored.received_at_ms, body=stored.body)
+    elif first is None or first[0] != event.internal_id:
         work.put(_row(event, shard))
     if first is None:
         if event.repeatable:

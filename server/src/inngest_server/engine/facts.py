@@ -6,6 +6,7 @@ from typing import Any
 
 from inngest_server.apps.registration import Registration
 from inngest_server.events.event import Event
+from inngest_server.events.records import EventRow
 from inngest_server.runs.facts import Fact
 
 
@@ -20,8 +21,8 @@ class EventsSent:
     """Internal id of the first event with that id, and when its mark expires."""
     run_ids: frozenset[str] | None = None
     """Which of the runs that duplicates would start exist; None until somebody had to know."""
-    stored: frozenset[str] = frozenset()
-    """Internal ids of those that are stored already: the same request came before."""
+    stored: dict[str, EventRow] = field(default_factory=dict[str, EventRow])
+    """Those that are stored already, by internal id: the same request came before."""
 
 
 @dataclass(slots=True, eq=False)

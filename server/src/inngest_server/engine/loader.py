@@ -160,7 +160,7 @@ class Loader:
                 fact.run_ids = frozenset(row.run_id for row in await self._storage.get(RunRow, candidates))
                 sent_again = [event.internal_id for event in fact.events if event.repeatable]
                 stored = await self._storage.get(EventRow, sent_again)
-                fact.stored = frozenset(row.internal_id for row in stored)
+                fact.stored = {row.internal_id: row for row in stored}
 
     async def _load_contents(self, run_ids: list[str]) -> dict[str, Content]:
         runs = {run_id: run for run_id in run_ids if (run := self._work.live.find_run(run_id)) is not None}
