@@ -131,4 +131,4 @@ simulate: setup ## run seeded worlds in virtual time: make simulate SEEDS=2000
 	SEEDS=$(SEEDS) $(BIN)/python -m pytest -n auto tests/simulation $(ARGS)
 
 bench: setup ## measure on this machine: make bench ARGS="--help"
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python benchmarks/driver.py $(ARGS)

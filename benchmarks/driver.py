@@ -35,7 +35,7 @@ Event = dict[str, Any]
 Metrics = dict[str, float]
 
 ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_SERVER_COMMAND = f"{ROOT}/.venv/bin/inngest dev --port {{port}} --no-discovery --sqlite-dir {{dir}}"
+DEFAULT_SERVER_COMMAND = f"{ROOT}/.venv/bin/inngest dev --port {{port}} --no-poll --sqlite-dir {{dir}}"
 APP_FILE = Path(__file__).resolve().parent / "app.py"
 
 EVENTS_PER_POST = 100

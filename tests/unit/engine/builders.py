@@ -14,6 +14,7 @@ from inngest_server.runs.facts import Answer, Answered, Op, Returned
 from inngest_server.runs.records import RunRow
 from inngest_server.runs.run import Run
 from inngest_server.storage.memory import MemoryStorage
+from inngest_server.wire.ulid import from_seed
 from tests.builders import T0_MS
 from tests.unit.runs.builders import make_reported
 
@@ -114,6 +115,19 @@ class Office:
         draft = read_event({"name": name, "data": data or {}, **fields})
         event = make_event(
             draft, internal_id=internal_id, received_at_ms=self.clock.now_ms(), repeatable=False
+        )
+        reply = self.engine.ask_events(EventsSent([event]))
+        await self.settle()
+        await reply
+        return internal_id
+
+    async def send_seeded(self, name: str, seed_ms: int, data: dict[str, Any] | None = None) -> str:
+        """Send an event whose ids and time come from a client's clock; its internal id."""
+        self._number += 1
+        internal_id = from_seed(seed_ms, bytes(10), self._number)
+        draft = read_event({"name": name, "data": data or {}, "ts": seed_ms})
+        event = make_event(
+            draft, internal_id=internal_id, received_at_ms=self.clock.now_ms(), repeatable=True
         )
         reply = self.engine.ask_events(EventsSent([event]))
         await self.settle()

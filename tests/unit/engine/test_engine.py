@@ -150,6 +150,22 @@ async def test_an_event_ends_the_wait_for_it_and_no_other() -> None:
     assert office.run_of(call).loaded.memos["w"] == row.body
 
 
+@pytest.mark.parametrize("skew_ms", [-HOUR_MS, HOUR_MS])
+async def test_an_event_of_a_client_whose_clock_is_wrong_wakes_and_cancels(skew_ms: int) -> None:
+    office = Office()
+    await office.open(
+        make_function("waiter", PLACED), make_function("victim", PLACED, cancel=[{"event": "stop"}])
+    )
+    await office.send(PLACED)
+    call, victim = office.call_of("shop-waiter"), office.call_of("shop-victim")
+    await office.report(call, make_op("WaitForEvent", "w", opts={"event": "stop", "timeout": "1h"}))
+
+    await office.send_seeded("stop", office.clock.ms + skew_ms)
+
+    assert "w" in office.run_of(call).loaded.memos
+    assert (await office.row(victim.item.run_id)).status == "Cancelled"
+
+
 async def test_the_event_that_started_a_run_does_not_cancel_it() -> None:
     office = Office()
     await office.open(make_function("f", PLACED, cancel=[{"event": PLACED}]))
