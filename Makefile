@@ -128,7 +128,7 @@ types: setup ## check types: strict in the packages, basic in tests
 	$(BIN)/pyright
 
 simulate: setup ## run seeded worlds in virtual time: make simulate SEEDS=2000
-	SEEDS=$(SEEDS) $(BIN)/python -m pytest -n auto tests/simulation $(ARGS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 bench: setup ## measure on this machine: make bench ARGS="--help"
 	$(BIN)/python benchmarks/driver.py $(ARGS)

@@ -5,7 +5,7 @@ memo are passed, the first ones without are *found*, and nothing behind them is 
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -219,21 +219,6 @@ class Replay:
         if group.mode == "race" and done:
             return [], min(done)
         return found, max(done, default=-1)
-
-
-def names_of(program: Program) -> Iterator[Step | Waiting]:
-    """Every statement of a program that has an identity."""
-    for statement in program:
-        match statement:
-            case Parallel(_, branches):
-                for branch in branches:
-                    yield from names_of(branch)
-            case Try(body):
-                yield from names_of(body)
-            case Raise():
-                pass
-            case _:
-                yield statement
 
 
 class ProgramMaker:

@@ -408,8 +408,11 @@ class World:
         await self._sync(app)
 
     async def _sync(self, app: App) -> None:
-        registration = parse_registration(app.registration())
+        wanted: dict[str, Any] = {}
         for _ in range(SYNC_TRIES):
+            if wanted != app.registration():  # What is deployed meanwhile is what the app announces.
+                wanted = app.registration()
+                registration = parse_registration(wanted)
             if self.auditor.problems:
                 return
             node = self.node

@@ -280,7 +280,7 @@ def test_an_empty_answer_ends_its_item_while_others_are_under_way() -> None:
     assert not life.discoveries
 
 
-@pytest.mark.parametrize("ops", [[], [make_op("None")], planned("a")], ids=repr)
+@pytest.mark.parametrize("ops", [[], [make_op("None")], planned("a"), planned("x")], ids=repr)
 def test_a_targeted_request_without_its_result_counts_as_a_failed_try(ops: list[Any]) -> None:
     life = Life(max_attempts=2)
     life.report(*planned("a", "b"))
@@ -291,6 +291,17 @@ def test_a_targeted_request_without_its_result_counts_as_a_failed_try(ops: list[
     life.report(*ops, item=life.of_step("a"))
 
     assert (life.status, life.output["name"]) == ("Failed", "no_progress")
+
+
+def test_a_planned_step_without_an_item_is_sent_when_it_is_planned_again() -> None:
+    life = Life()
+    life.report(*planned("a", "b"))
+    life.report(make_op("DiscoveryRequest", "d"), item=life.of_step("a"))
+    assert life.targets == ["b"]
+
+    life.report(*planned("a", "a", "b"), item=life.discoveries[0])
+
+    assert sorted(life.targets) == ["a", "b"]
 
 
 def test_an_open_cancel_on_is_no_reason_to_wait() -> None:

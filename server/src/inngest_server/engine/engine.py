@@ -371,6 +371,8 @@ class Engine:
             if pending.reply is not None and not pending.reply.done():
                 pending.reply.set_result(pending.result)
         assert self.driver is not None
+        if self._failure is not None:
+            return  # A read failed meanwhile and memory was forgotten: the reload finds these calls lost.
         for call in calls:
             self.driver.send(call)
         self.live.touched(touched.values())

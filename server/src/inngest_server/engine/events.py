@@ -61,17 +61,19 @@ def accept(work: Work, event: Event, fact: EventsSent, now_ms: int) -> None:
         run_ids = _run_ids(function, internal_id, received_at_ms, shard_count)
         if existing.isdisjoint(run_ids):
             _start(work, function, event, now_ms, origin=internal_id, created_at_ms=received_at_ms)
+            # As if it were the first of its id: what has read before this is durable must read again.
+            work.marks.add(mark_key(event.event_id), internal_id, expires_at_ms)
 
 
 def must_read_again(work: Work, fact: EventsSent, now_ms: int) -> bool:
     """Whether any of the events repeats an id, and what storage has of the first one's runs is not known yet.
 
-    A mark and the runs that its event started are durable together. So a read that found the mark found the
-    runs too; as long as only memory knows the mark, a read may have come too early for both.
+    A mark and the runs that its event started are durable together. As long as memory keeps the mark as a
+    recent one, a read may have come too early for both.
     """
     for event in fact.events:
         if _first_of_id(work, event, fact, now_ms) is not None and (
-            fact.run_ids is None or mark_key(event.event_id) not in fact.marks
+            fact.run_ids is None or work.marks.find(mark_key(event.event_id)) is not None
         ):
             return True
     return False
@@ -143,8 +145,9 @@ def _start(
     shard_count = work.shard_count
     limited, free = _run_ids(function, origin, created_at_ms, shard_count)
     run_id = limited if function.limits else free
-    if work.live.find_run(run_id) is not None:
-        return run_id
+    for known in (limited, free):  # The function may have got or lost its limits since.
+        if work.live.find_run(known) is not None:
+            return known
     new = start_run(
         run_id,
         shard=shard_of(function.id if function.limits else f"{function.id}/{origin}", shard_count),

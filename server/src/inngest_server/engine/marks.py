@@ -12,6 +12,7 @@ class RecentMarks:
 
     def __init__(self) -> None:
         self._marks: dict[str, tuple[str, int]] = {}
+        self._additions: dict[str, int] = {}
         self._undurable: list[str] = []
         self._durable: deque[tuple[int, list[str]]] = deque()
 
@@ -23,7 +24,9 @@ class RecentMarks:
         return self._marks.get(key)
 
     def add(self, key: str, internal_id: str, expires_at_ms: int) -> None:
+        """Note a key, anew if it is there: then it stays until a read has seen the latest time."""
         self._marks[key] = (internal_id, expires_at_ms)
+        self._additions[key] = self._additions.get(key, 0) + 1
         self._undurable.append(key)
 
     def committed(self, round_number: int) -> None:
@@ -36,9 +39,12 @@ class RecentMarks:
         """A fact of that round is decided next; facts come in the order of their rounds."""
         while self._durable and self._durable[0][0] < round_number:
             for key in self._durable.popleft()[1]:
-                del self._marks[key]
+                self._additions[key] -= 1
+                if not self._additions[key]:
+                    del self._marks[key], self._additions[key]
 
     def clear(self) -> None:
         self._marks.clear()
+        self._additions.clear()
         self._undurable.clear()
         self._durable.clear()

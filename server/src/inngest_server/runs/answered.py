@@ -111,8 +111,8 @@ def _on_reported(run: Run, decision: Decision, moment: Moment, item: ItemRow, an
     if turn.output is not None:
         finish.complete(run, decision, moment, turn.output)
         return
-    if item.kind == "step" and not (turn.knows(item.step_id) or turn.results or turn.opened):
-        # Gone without a result the step would stay planned for ever: no later answer plans it again.
+    if item.kind == "step" and not (turn.knows(item.step_id) or turn.results or turn.wants_discovery):
+        # Gone without a result the step would stay planned for ever, whatever else was reported.
         _on_failed(run, decision, moment, item, _no_progress())
         return
     decision.gone_items.append(item.item_id)

@@ -5,6 +5,6 @@ from inngest_server.runs.turn import Turn
 
 
 def step_planned(turn: Turn, op: Op) -> None:
-    """Send a targeted request for the step, once."""
-    if turn.open(op, {}):
+    """Send a targeted request for the step, unless one is under way or the step is done."""
+    if turn.open(op, {}) or turn.is_forsaken(op):
         turn.enqueue("step", op.step_id)
