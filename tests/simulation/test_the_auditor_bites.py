@@ -226,6 +226,7 @@ def targeted_step_vanishes(patch: pytest.MonkeyPatch) -> None:
         on_failed(run, decision, moment, item, failure)
 
     patch.setattr(answered, "_on_failed", indifferent)
+    patch.setattr(Turn, "is_forsaken", lambda self, op: False)  # It would plan the step again.
 
 
 def duplicate_wakes(patch: pytest.MonkeyPatch) -> None:
