@@ -255,6 +255,8 @@ def serve_until_stopped(url: str, **children: subprocess.Popen[bytes]) -> NoRetu
     """Say how to go on, and watch the processes; ends by Ctrl-C."""
     console.print(f"\nServing on [bold]{url}[/], with the example app. Send another event:\n")
     console.print(f"  curl {url}/e/test -d '{json.dumps(EVENT)}'\n", style="cyan", soft_wrap=True)
+    console.print("and look at its run, with the id that comes back:\n")
+    console.print(f"  curl {url}/v1/events/ID/runs\n", style="cyan", soft_wrap=True)
     console.print("Ctrl-C stops both.")
     while True:
         for name, child in children.items():

@@ -9,21 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
 from inngest_server import app as server
 from inngest_server.api import replies
 from inngest_server.api.table import route_table
 from inngest_server.apps import config, unenforced
-from inngest_server.cli.main import app
+from inngest_server.cli import examination
+from inngest_server.cli import flags as cli_flags
+from inngest_server.clock import SystemClock, system_random
 from inngest_server.engine import crons, engine, events
 from inngest_server.engine.functions import ENFORCED_OPTIONS
 from inngest_server.events.expressions import functions as expression_functions
 from inngest_server.events.expressions import limits as expression_limits
+from inngest_server.observability import metrics
+from inngest_server.observability.loop_lag import LoopLag
 from inngest_server.runs.records import RunStatus
 from inngest_server.runs.retry import RETRY_DELAYS_MS
 from inngest_server.runs.run import Limits
 from inngest_server.runs.turn import TIMEOUT_MAX_MS
+from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.sqlite import checkpoints
 from inngest_server.wire import json as wire_json
 from inngest_server.wire import limits as wire_limits
@@ -131,15 +135,14 @@ def test_json_examples_parse(code: str) -> None:
 # ---- tables that repeat what the code says -------------------------------------------------------
 
 
-def flags_of(command: str) -> dict[str, tuple[set[str], str | None, str]]:
+def flags_of(command: str) -> dict[str, tuple[set[str], str, str]]:
     """Names, variable and default of each flag of a command, as the reference writes them."""
-    found: dict[str, tuple[set[str], str | None, str]] = {}
-    for flag in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
-        if flag.name == "help":
-            continue
-        default = flag.default
+    found: dict[str, tuple[set[str], str, str]] = {}
+    for flag in cli_flags.flags_of(command):
+        default = flag.defaults[command]
         shown = "off" if default is False else "none" if default is None else f"`{default}`"
-        found[flag.opts[0]] = ({*flag.opts, *flag.secondary_opts}, flag.envvar, shown)
+        names = {flag.option, *([f"-{flag.short}"] if flag.short else [])}
+        found[flag.option] = (names, flag.variable, shown)
     return found
 
 
@@ -159,7 +162,7 @@ def test_the_command_line_page_explains_every_flag_and_names_every_command() -> 
     explained = [code_of(row[0])[0] for row in table("reference/command-line.md", "What they do")]
     assert set(explained) == flags_of("dev").keys() | flags_of("start").keys()
     page = text_of(ROOT / "docs/reference/command-line.md")
-    for command in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+    for command in cli_flags.COMMANDS:
         assert f"inngest {command}" in page
 
 
@@ -171,6 +174,27 @@ def test_the_api_page_lists_every_route_with_its_access_rule() -> None:
     assert sorted(documented) == sorted(
         (route.method, route.path, route.access.value) for route in route_table()
     )
+
+
+def test_the_command_line_page_lists_what_the_doctor_checks() -> None:
+    documented = [
+        (code_of(name)[0], promise.replace("`", ""))
+        for name, promise in table("reference/command-line.md", "Doctor")
+    ]
+    assert documented == [(check.name, check.promise) for check in examination.CHECKS]
+
+
+class NoCalls:
+    def calls_by_app(self) -> dict[str, tuple[int, int]]:
+        return {}
+
+
+def test_the_api_page_lists_every_metric() -> None:
+    documented = {code_of(row[0])[0]: row[1] for row in table("reference/http-api.md", "Metrics")}
+    clock = SystemClock()
+    node = engine.Engine(MemoryStorage(), clock, system_random())
+    found = metrics.Metrics(node, NoCalls(), LoopLag(clock)).read().metrics()
+    assert documented == {metric.name: metric.kind for metric in found}
 
 
 def test_the_options_page_says_what_is_enforced() -> None:

@@ -494,7 +494,11 @@ class World:
             self._check_memory()
 
     def _is_idle(self, node: Node) -> bool:
-        return node.engine.failure is None and all(run.ended for run in self.auditor.runs.values())
+        """Whether all runs ended and no late answer is on its way; what stays is found afterwards."""
+        engine = node.engine
+        if engine.failure is not None or engine._inbox or node.driver.under_way:
+            return False
+        return all(run.ended for run in self.auditor.runs.values())
 
     def _check_memory(self) -> None:
         """An idle node remembers nothing of what ended."""
@@ -513,6 +517,8 @@ class World:
             ("events_to_load", engine._loader._events),
             ("undecided_events", engine.undecided_events),
             ("live runs", live.run_count()),
+            ("counted items", {key: number for key, number in live.item_counts.items() if number}),
+            ("counted waits", {kind: number for kind, number in live.wait_counts.items() if number}),
             ("waits", list(live.waits)),
             ("signals", live._signals),
             ("idle", live._idle),

@@ -25,6 +25,8 @@ from inngest_server.engine.retention import Retention
 from inngest_server.execution.driver import HTTPDriver
 from inngest_server.execution.syncer import AppSyncer
 from inngest_server.execution.transport import HTTPTransport
+from inngest_server.observability.loop_lag import LoopLag
+from inngest_server.observability.metrics import Metrics
 from inngest_server.settings import ServerKind, Settings
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.protocol import Storage
@@ -74,6 +76,7 @@ class Server:
                 cron_catch_up=settings.cron_catch_up,
             ),
         )
+        self._loop_lag = LoopLag(self.clock)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._http: uvicorn.Server | None = None
@@ -93,7 +96,7 @@ class Server:
         transport = HTTPTransport()
         try:
             async with self._engine_on(transport) as (driver, syncer):
-                await self._serve(sockets, syncer)
+                await self._serve(sockets, driver, syncer)
                 await self._finish(driver)
         finally:
             await transport.close()
@@ -148,13 +151,14 @@ class Server:
         loops = [
             asyncio.create_task(engine.run()),
             asyncio.create_task(Retention(engine, keep_ms=settings.retention_ms).run()),
+            asyncio.create_task(self._loop_lag.run()),
         ]
-        if settings.sdk_urls or settings.kind is ServerKind.DEV:
+        if settings.sdk_urls or settings.poll or settings.kind is ServerKind.DEV:
             poller = AppPoller(
                 engine,
                 syncer,
                 urls=settings.sdk_urls,
-                poll=settings.poll and settings.kind is ServerKind.DEV,
+                poll=settings.poll,
                 interval_s=settings.poll_interval_s,
             )
             loops.append(asyncio.create_task(poller.run()))
@@ -173,9 +177,10 @@ class Server:
             log.critical("server.loop_failed", exc_info=task.exception())
             self.stop()
 
-    async def _serve(self, sockets: list[socket.socket], syncer: AppSyncer) -> None:
+    async def _serve(self, sockets: list[socket.socket], driver: HTTPDriver, syncer: AppSyncer) -> None:
         settings = self.settings
-        context = Context(settings, self.engine, self.storage, syncer, self.clock, __version__)
+        metrics = Metrics(self.engine, driver, self._loop_lag)
+        context = Context(settings, self.engine, self.storage, syncer, self.clock, __version__, metrics)
         config = uvicorn.Config(
             Router(context, route_table()),
             http=_BoundedHeads,
@@ -245,7 +250,7 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise AddressInUseError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --port or --host"
         ) from error
     listener.setblocking(False)
     return listener

@@ -46,7 +46,7 @@ UNKNOWN = [
     "/e",
     "/e/",
     "/e/a/b",
-    "/metrics",
+    "/metrics/more",
     "/%2e%2e",
     "/a" * 999,
 ]

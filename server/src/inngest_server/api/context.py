@@ -6,6 +6,7 @@ from typing import Protocol
 from inngest_server.apps.app_error import AppError
 from inngest_server.clock import Clock
 from inngest_server.engine.engine import Engine
+from inngest_server.observability.metrics import Metrics
 from inngest_server.settings import Settings
 from inngest_server.storage.protocol import Storage
 
@@ -28,3 +29,5 @@ class Context:
     syncer: Syncer
     clock: Clock
     version: str
+    metrics: Metrics | None = None
+    """None where nobody scrapes, as in tests of other things."""

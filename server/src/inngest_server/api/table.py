@@ -1,6 +1,6 @@
 """Every route of the server with its access rule."""
 
-from inngest_server.api import events, register, status
+from inngest_server.api import events, metrics, register, status
 from inngest_server.api.access import Access
 from inngest_server.api.rest.table import rest_routes
 from inngest_server.api.router import Route
@@ -13,6 +13,8 @@ def route_table() -> list[Route]:
         Route("POST", "/invoke/{slug}", Access.EVENT_KEY_OR_BEARER, events.invoke_function),
         Route("GET", "/health", Access.OPEN, status.health),
         Route("GET", "/dev", Access.BEARER, status.dev_info),
+        Route("GET", "/metrics", Access.BEARER, metrics.show_metrics),
+        Route("GET", "/v1/prom/{env}", Access.BEARER, metrics.show_metrics),
         Route("POST", "/fn/register", Access.BEARER, register.register),
         Route("DELETE", "/fn/remove", Access.BEARER, register.remove_app),
         *rest_routes(),

@@ -163,6 +163,8 @@ def app_error_from_transport(kind: TransportFailure, url: str, detail: str = "")
     # A refused or unknown localhost is most often a container that asks itself (users.md, row 11).
     hint = _container_hint(url) if kind in ("refused", "timeout", "reset", "dns") else ""
     code = "unsupported_protocol" if kind == "tls" else "unreachable"
+    if hint and not sentence.endswith("?"):
+        sentence += "."
     reason = f" ({_one_line(detail)})" if detail else ""
     return AppError(code, f"{code}: {sentence}{hint}{reason}")
 

@@ -20,6 +20,7 @@ import structlog
 
 from inngest_server.clock import Clock, RandomSource
 from inngest_server.engine import crons, events, syncs
+from inngest_server.engine.counters import Counters, count_answer
 from inngest_server.engine.facts import (
     AppFailed,
     AppRemoved,
@@ -42,6 +43,7 @@ from inngest_server.engine.work import Work
 from inngest_server.execution.driver import Driver
 from inngest_server.runs.decide import decide
 from inngest_server.runs.facts import Answered, Fact, ItemDue, SignalArrived, WaitExpired
+from inngest_server.runs.records import ItemState
 from inngest_server.storage.protocol import CommitResult, Outcome, Storage, StorageError
 from inngest_server.wire import ulid
 
@@ -91,6 +93,7 @@ class Engine:
         self._load_wake: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._failure: str | None = "starting"
+        self.counters = Counters()
         self.commits = 0
         self.facts_decided = 0
         self.late_answers = 0
@@ -179,6 +182,10 @@ class Engine:
     @property
     def undecided_events(self) -> int:
         return self._undecided_events
+
+    @property
+    def undecided_bytes(self) -> int:
+        return self._undecided_bytes
 
     # The loops.
 
@@ -314,6 +321,10 @@ class Engine:
         except Exception as error:
             self._set_aside(run_id, pending, error)
             return
+        if isinstance(fact, Answered):
+            item = run.items.get(fact.item_id)
+            if item is not None and item.state == ItemState.SENT and item.generation == fact.generation:
+                count_answer(self._work.tally, run, item, fact.answer, decision)
         self._work.apply(run, decision, now_ms)
         pending.result = decision.refused or run_id
         if isinstance(fact, SignalArrived) and not decision.gone_waits:
@@ -358,6 +369,7 @@ class Engine:
     async def _commit(self, now_ms: int) -> None:
         work = self._work
         batch, replies, calls, touched = work.batch, work.replies, work.calls, work.touched
+        tally = work.tally
         work.begin()
         if not batch.is_empty():
             batch.now_ms = now_ms
@@ -366,6 +378,9 @@ class Engine:
                 self._commit_failed(result, replies)
                 return
             self.commits += 1
+            for call in calls:
+                tally["req_started" if call.item.losses == 0 else "req_sent_again", call.function_id, ""] += 1
+            self.counters.add(tally, now_ms)
             self._marks.committed(self._loader.rounds)
         for pending in replies:
             if pending.reply is not None and not pending.reply.done():

@@ -128,6 +128,10 @@ class Functions:
         found = [function for function in self._by_id.values() if function.row.app_id == app_id]
         return sorted(found, key=lambda one: one.row.slug)
 
+    def all(self) -> list[Function]:
+        """Archived ones too."""
+        return list(self._by_id.values())
+
     def active(self) -> Iterator[Function]:
         return (function for function in self._by_id.values() if function.is_active)
 

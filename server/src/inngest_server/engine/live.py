@@ -1,6 +1,6 @@
 """What a node keeps in memory of the shards it owns."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
 from inngest_server.apps.records import CronRow
@@ -37,6 +37,10 @@ class Live:
         self._signals: dict[str, WaitRow] = {}
         self.crons: dict[str, CronRow] = {}
         self.timers = Timers(self._is_alive)
+        self.item_counts = Counter[tuple[str, str]]()
+        """Items by function id and state: counted as they change, because counting them takes long."""
+        self.wait_counts = Counter[str]()
+        """Waits by kind."""
         self._idle: OrderedDict[str, int] = OrderedDict()
         self._idle_bytes = 0
         self._idle_contents_max = idle_contents_max
@@ -49,6 +53,8 @@ class Live:
         self._signals.clear()
         self.crons.clear()
         self.timers.clear()
+        self.item_counts.clear()
+        self.wait_counts.clear()
         self._idle.clear()
         self._idle_bytes = 0
 
@@ -61,6 +67,7 @@ class Live:
 
     def open_wait(self, wait: WaitRow) -> None:
         """Index a wait and set its timer."""
+        self.wait_counts[wait.kind] += 1
         if wait.kind in (WaitKind.EVENT, WaitKind.CANCEL):
             expression = compile_expression(wait.expression) if wait.expression else None
             captured = tuple(json.parse(wait.captured)) if expression is not None else ()
@@ -72,6 +79,7 @@ class Live:
         self.timers.set(wait.fires_at_ms, "wait", wait.run_id, wait.wait_id)
 
     def close_wait(self, wait: WaitRow) -> None:
+        self.wait_counts[wait.kind] -= 1
         if wait.kind in (WaitKind.EVENT, WaitKind.CANCEL):
             self.waits.remove(wait.wait_id)
         elif wait.kind == WaitKind.SIGNAL and self.signal_holder(wait.name) == wait.wait_id:

@@ -75,6 +75,7 @@ def _load_item(work: Work, item: ItemRow) -> bool:
     """Take in an item; whether it was sent."""
     run = work.live.shards[item.shard].runs[item.run_id]
     run.items[item.item_id] = item
+    work.live.item_counts[run.row.function_id, item.state] += 1
     buckets = tuple(item.slots.split("\n")) if item.slots else ()
     if item.state == ItemState.SENT:
         if buckets:

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from inngest_server.clock import RandomSource
 from inngest_server.engine import events
+from inngest_server.engine.counters import Tally, count_decision
 from inngest_server.engine.facts import Pending
 from inngest_server.engine.functions import Functions
 from inngest_server.engine.live import Live, Shard
@@ -56,6 +57,8 @@ class Work:
         self.told: deque[Pending] = deque()
         """Facts that this batch's decisions caused: they are decided before it is committed."""
         self.batch = Batch()
+        self.tally = Tally()
+        """What the batch does, counted once it is durable."""
         self.replies: list[Pending] = []
         self.calls: list[Call] = []
         self.touched: dict[str, Run] = {}
@@ -67,6 +70,7 @@ class Work:
     def begin(self) -> None:
         """Start the next batch; what the last one held is in the caller's hands."""
         self.batch, self.replies, self.calls, self.touched = Batch(), [], [], {}
+        self.tally = Tally()
 
     def forget(self) -> None:
         """Drop everything: memory is loaded again."""
@@ -120,6 +124,7 @@ class Work:
         row = run.row
         shard = self.owns(row.shard)
         self.touched[row.run_id] = run
+        count_decision(self.tally, run, decision)
         content = run.content
         if decision.journal:
             assert content is not None
@@ -138,6 +143,7 @@ class Work:
         freed: list[str] = []
         for item_id in decision.gone_items:
             item = run.items.pop(item_id)
+            self.live.item_counts[row.function_id, item.state] -= 1
             batch.remove(ItemRow, item_id, item.shard)
             if item.slots:
                 freed.extend(self.home(run).slots.release(item_id))
@@ -209,10 +215,17 @@ class Work:
         if run.row.started_at_ms is None:
             run.row = started(run.row, now_ms)
             self.batch.put(run.row)
+            self.tally["run_started", run.row.function_id, ""] += 1
         app_id, url, known = function.row.app_id, function.discovery_url, run.loaded.known
         self.calls.append(Call(run, sent, app_id, url, function.id, max_attempts, known))
 
     def _put_item(self, run: Run, item: ItemRow) -> None:
+        before, function_id = run.items.get(item.item_id), run.row.function_id
+        if before is not None:
+            self.live.item_counts[function_id, before.state] -= 1
+        self.live.item_counts[function_id, item.state] += 1
+        if before is None or (before.attempt != item.attempt and item.attempt > 0):
+            self.tally["req_scheduled", function_id, ""] += 1
         run.items[item.item_id] = item
         self.batch.put(item)
 
@@ -231,6 +244,7 @@ class Work:
         shard = self.owns(run.row.shard)
         shard.runs[run.id] = run
         self.touched[run.id] = run
+        self.tally["run_scheduled", run.row.function_id, ""] += 1
         self.batch.put(run.row)
         for wait in waits:
             self.add_wait(run, wait)

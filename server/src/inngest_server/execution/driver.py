@@ -106,6 +106,13 @@ class HTTPDriver:
         """Calls queued or sent whose answer has not come."""
         return len(self._under_way)
 
+    def calls_by_app(self) -> dict[str, tuple[int, int]]:
+        """Calls under way, and calls that wait for one of the app's connections."""
+        return {
+            app_id: (queue.workers - len(queue.idle), len(queue.calls))
+            for app_id, queue in self._queues.items()
+        }
+
     def send(self, call: Call) -> None:
         queue = self._queues.get(call.app_id)
         if queue is None:

@@ -8,7 +8,7 @@ import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40}
+LEVELS = {"trace": 10, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40}
 
 
 def set_up_logging(*, as_json: bool, level: str) -> None:

@@ -45,6 +45,26 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             raise
 
 
+def readable_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the schema, for who reads the file and changes nothing.
+
+    Raises:
+        IncompatibleStorageError: another program's database, or a schema that is not the present one.
+        sqlite3.Error: the file cannot be read.
+    """
+    version, newest = _version(connection, path), max(_migrations())
+    if version != newest:
+        raise IncompatibleStorageError(
+            f"{path} has schema version {version} and this program reads version {newest}; "
+            + (
+                "start a server on it once"
+                if version < newest
+                else "use the program of the server that wrote it"
+            )
+        )
+    return version
+
+
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """The schema's version in the file; 0 when nothing was ever stored in it."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()

@@ -1,0 +1,312 @@
+"""What `inngest doctor` looks for: the promise of the engine, checked on the rows of a database.
+
+Every page of rows is one statement, so it shows one moment also beside a server that goes on writing, and no
+transaction stays open that would keep the log from being emptied. A check therefore joins what it compares.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from inngest_server.engine.messages import decode
+from inngest_server.runs.records import ItemState, JournalKind, JournalRow, RunStatus, WaitKind
+from inngest_server.storage.records import KEY_WIDTH, TABLES, MessageRow
+from inngest_server.storage.sqlite.checks import PAYLOADS
+from inngest_server.storage.sqlite.statements import columns_of
+
+PAGE_ROWS = 2_000
+PROBLEMS_SHOWN = 20
+"""Of each check; more are only counted."""
+
+BEFORE_MESSAGES = (-1, -1, -1)
+
+Row = tuple[Any, ...]
+Problems = Iterator[str]
+
+
+class Reader:
+    """Reads a database page by page and counts the rows."""
+
+    def __init__(self, connection: sqlite3.Connection, progress: Callable[[int], None]) -> None:
+        self.connection = connection
+        self.examined = 0
+        self._progress = progress
+
+    def pages(self, sql: str, before: tuple[str | int, ...] = ("",)) -> Iterator[Row]:
+        """Rows of a statement that takes a key, after which its page begins, and the number of rows.
+
+        The key is in its first columns; `before` is less than any.
+        """
+        last: Sequence[Any] = before
+        while True:
+            page = self.connection.execute(sql, (*last, PAGE_ROWS)).fetchall()
+            for row in page:
+                self.examined += 1
+                yield row
+            self._progress(self.examined)
+            if len(page) < PAGE_ROWS:
+                return
+            last = page[-1][: len(before)]
+
+
+class Check(NamedTuple):
+    name: str
+    promise: str
+    """What holds in a healthy database."""
+    advice: str
+    """What it means when it does not, and what to do."""
+    problems: Callable[[Reader], Problems]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a check found."""
+
+    check: Check
+    examined: int = 0
+    problem_count: int = 0
+    problems: list[str] = field(default_factory=list[str])
+    """The first of them."""
+
+
+def examine(
+    connection: sqlite3.Connection, progress: Callable[[str, int], None] = lambda name, rows: None
+) -> Iterator[Result]:
+    """Run all checks, one after the other."""
+    for check in CHECKS:
+        reader = Reader(connection, lambda rows, name=check.name: progress(name, rows))
+        result = Result(check)
+        try:
+            for problem in check.problems(reader):
+                result.problem_count += 1
+                if len(result.problems) < PROBLEMS_SHOWN:
+                    result.problems.append(problem)
+        except sqlite3.Error as error:
+            # What cannot be read is the finding; other tables may still be whole.
+            result.problem_count += 1
+            result.problems.append(f"cannot be read on: {error}")
+        result.examined = reader.examined
+        yield result
+
+
+# ---- the file -----------------------------------------------------------------------------------
+
+
+def _structure(reader: Reader) -> Problems:
+    for table in TABLES.values():
+        for (line,) in reader.connection.execute(f"PRAGMA quick_check({table})"):
+            if line != "ok":
+                yield f"table {table}: {line}"
+        reader.examined += 1
+
+
+def _checksums(reader: Reader) -> Problems:
+    for kind, payloads in PAYLOADS.items():
+        if kind is JournalRow:
+            continue  # Read with the journals' numbers.
+        columns, width = columns_of(kind), KEY_WIDTH.get(kind, 1)
+        key = ", ".join(columns[:width])
+        positions = [columns.index(name) for name in payloads]
+        before = BEFORE_MESSAGES if kind is MessageRow else ("",) * width
+        after = f"({key}) > ({', '.join('?' * width)})"
+        sql = f"SELECT {', '.join(columns)} FROM {TABLES[kind]} WHERE {after} ORDER BY {key} LIMIT ?"
+        for row in reader.pages(sql, before):
+            if _checksum([row[position] for position in positions]) != row[-1]:
+                shown = ", ".join(map(str, row[:width]))
+                yield f"{TABLES[kind]} {shown}: {' and '.join(payloads)} changed on disk since written"
+
+
+def _checksum(payloads: Sequence[bytes | None]) -> int:
+    value = 0
+    for payload in payloads:
+        value = crc32(payload or b"", value)
+    return value
+
+
+# ---- runs ---------------------------------------------------------------------------------------
+
+_UNFINISHED = """
+    SELECT r.run_id,
+        EXISTS (SELECT 1 FROM items WHERE item_id > r.run_id || '.' AND item_id < r.run_id || '/'),
+        EXISTS (SELECT 1 FROM waits WHERE wait_id > r.run_id || '.' AND wait_id < r.run_id || '/'
+                AND kind <> 'cancel'),
+        EXISTS (SELECT 1 FROM events WHERE internal_id = r.event_id AND body IS NOT NULL),
+        EXISTS (SELECT 1 FROM functions WHERE function_id = r.function_id)
+    FROM (SELECT * FROM runs WHERE ended_at_ms IS NULL AND run_id > ? ORDER BY run_id LIMIT ?) AS r
+    ORDER BY r.run_id
+"""
+
+
+def _reasons_to_wake(reader: Reader) -> Problems:
+    for run_id, has_item, has_wait, has_event, has_function in reader.pages(_UNFINISHED):
+        if not has_item and not has_wait:
+            yield f"run {run_id} has not ended, and neither work nor a wait will ever wake it"
+        if not has_event:
+            yield f"run {run_id} has not ended, and its event is missing"
+        if not has_function:
+            yield f"run {run_id} has not ended, and its function is missing"
+
+
+def _statuses(reader: Reader) -> Problems:
+    known = {status.value for status in RunStatus}
+    sql = (
+        "SELECT run_id, status, created_at_ms, started_at_ms, ended_at_ms FROM runs WHERE run_id > ? "
+        "ORDER BY run_id LIMIT ?"
+    )
+    for run_id, status, created_at_ms, started_at_ms, ended_at_ms in reader.pages(sql):
+        if status not in known:
+            yield f"run {run_id} has the status {status!r}, which does not exist"
+        elif RunStatus(status).has_ended != (ended_at_ms is not None):
+            yield f"run {run_id} is {status}, and its time of ending is {_shown(ended_at_ms)}"
+        elif (status == RunStatus.SCHEDULED and started_at_ms is not None) or (
+            status in (RunStatus.RUNNING, RunStatus.COMPLETED) and started_at_ms is None
+        ):
+            yield f"run {run_id} is {status}, and its time of starting is {_shown(started_at_ms)}"
+        times = [ms for ms in (created_at_ms, started_at_ms, ended_at_ms) if ms is not None]
+        if times != sorted(times):
+            yield f"run {run_id} was made, started and ended in another order: {times}"
+
+
+def _shown(moment_ms: int | None) -> str:
+    return "missing" if moment_ms is None else str(moment_ms)
+
+
+# ---- live rows ----------------------------------------------------------------------------------
+
+
+def _left_behind(kind: str, key: str, state: str, known: set[str]) -> Callable[[Reader], Problems]:
+    """Rows of a live table without the unfinished run that they belong to."""
+    table = f"{kind}s"
+    sql = f"""
+        SELECT l.{key}, l.run_id, l.shard, l.{state}, r.shard, r.status, r.ended_at_ms
+        FROM (SELECT * FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?) AS l
+        LEFT JOIN runs AS r ON r.run_id = l.run_id ORDER BY l.{key}
+    """
+
+    def problems(reader: Reader) -> Problems:
+        for row_id, run_id, shard, shown, run_shard, status, ended_at_ms in reader.pages(sql):
+            if status is None:
+                yield f"{kind} {row_id} belongs to run {run_id}, which does not exist"
+            elif ended_at_ms is not None:
+                yield f"{kind} {row_id} belongs to run {run_id}, which has ended as {status}"
+            elif shard != run_shard:
+                yield f"{kind} {row_id} is on shard {shard} and its run on shard {run_shard}"
+            if not row_id.startswith(f"{run_id}."):
+                yield f"{kind} {row_id} is named for another run than its own, {run_id}"
+            if shown not in known:
+                yield f"{kind} {row_id} has the {state} {shown!r}, which does not exist"
+
+    return problems
+
+
+def _messages(reader: Reader) -> Problems:
+    sql = (
+        "SELECT shard, sender, number, body FROM messages WHERE (shard, sender, number) > (?, ?, ?) "
+        "ORDER BY shard, sender, number LIMIT ?"
+    )
+    for shard, sender, number, body in reader.pages(sql, BEFORE_MESSAGES):
+        name = f"message {shard}, {sender}, {number}"
+        try:
+            run_id = decode(body).run_id
+        except Exception as error:  # Whatever bytes may be there.
+            yield f"{name} cannot be understood: {type(error).__name__}"
+            continue
+        # One for a run that has ended since is ordinary: the next start of the server drops it.
+        if reader.connection.execute("SELECT 1 FROM runs WHERE run_id = ?", [run_id]).fetchone() is None:
+            yield f"{name} is for run {run_id}, which does not exist"
+
+
+# ---- journals -----------------------------------------------------------------------------------
+
+_JOURNAL = """
+    SELECT j.run_id, j.n, j.kind, j.meta, j.payload, j.crc, r.status, r.ended_at_ms
+    FROM (SELECT * FROM journal WHERE (run_id, n) > (?, ?) ORDER BY run_id, n LIMIT ?) AS j
+    LEFT JOIN runs AS r ON r.run_id = j.run_id ORDER BY j.run_id, j.n
+"""
+_WITHOUT_JOURNAL = """
+    SELECT r.run_id, EXISTS (SELECT 1 FROM journal WHERE run_id = r.run_id)
+    FROM (SELECT * FROM runs WHERE run_id > ? AND ended_at_ms IS NOT NULL ORDER BY run_id LIMIT ?) AS r
+    ORDER BY r.run_id
+"""
+
+
+def _journals(reader: Reader) -> Problems:
+    last: Row | None = None
+    for row in reader.pages(_JOURNAL, ("", 0)):
+        run_id, n, _, meta, payload, crc, status, _ = row
+        is_first = last is None or last[0] != run_id
+        if is_first:
+            yield from _endings(reader, last)
+            if status is None:
+                yield f"journal of run {run_id}: there is no such run"
+        expected = 1 if is_first else last[1] + 1  # type: ignore[index]
+        if n != expected:
+            yield f"journal of run {run_id}: entry {n} follows {expected - 1}"
+        if _checksum((meta, payload)) != crc:
+            yield f"journal of run {run_id}: entry {n} changed on disk since written"
+        last = row
+    yield from _endings(reader, last)
+    for run_id, has_journal in reader.pages(_WITHOUT_JOURNAL):
+        if not has_journal:
+            yield f"run {run_id} has ended and has no journal"
+
+
+def _endings(reader: Reader, last: Row | None) -> Problems:
+    """Whether a journal ends with the end exactly when its run has ended."""
+    if last is None or last[6] is None or (last[2] == JournalKind.ENDED) == (last[7] is not None):
+        return
+    # Read again, both at one moment: the run may have ended, or been forgotten, since its page was read.
+    sql = """
+        SELECT j.kind, r.status, r.ended_at_ms FROM runs AS r JOIN journal AS j ON j.run_id = r.run_id
+        WHERE r.run_id = ? ORDER BY j.n DESC LIMIT 1
+    """
+    found = reader.connection.execute(sql, [last[0]]).fetchone()
+    if found is None:
+        return
+    kind, status, ended_at_ms = found
+    if (kind == JournalKind.ENDED) != (ended_at_ms is not None):
+        yield f"run {last[0]} is {status}, and the last entry of its journal is {kind!r}"
+
+
+DAMAGE = (
+    "Bytes on the disk are not what was written: look at the system log for the disk, and restore a backup."
+)
+BUG = "This is a fault of the server; please report it with these lines."
+
+CHECKS = (
+    Check("structure", "SQLite can read every table and index", DAMAGE, _structure),
+    Check("checksums", "payloads are as they were written", DAMAGE, _checksums),
+    Check(
+        "reasons to wake",
+        "every run that has not ended has work, or a wait other than a cancelOn, and its event and function",
+        f"These runs will never go on by themselves: cancel them, or send their events again. {BUG}",
+        _reasons_to_wake,
+    ),
+    Check(
+        "work",
+        "every piece of work belongs to a run that has not ended",
+        f"A server cannot start with work of runs that it does not know. {BUG}",
+        _left_behind("item", "item_id", "state", {state.value for state in ItemState}),
+    ),
+    Check(
+        "waits",
+        "every wait belongs to a run that has not ended",
+        f"A server cannot start with waits of runs that it does not know. {BUG}",
+        _left_behind("wait", "wait_id", "kind", {kind.value for kind in WaitKind}),
+    ),
+    Check("messages", "every message is for a run that exists", f"It is dropped. {BUG}", _messages),
+    Check(
+        "statuses",
+        "status and times of every run agree",
+        f"Lists show these runs wrongly; what they did is in their journals. {BUG}",
+        _statuses,
+    ),
+    Check(
+        "journals",
+        "every journal has its run, its numbers without gaps, and its end when the run has ended",
+        f"A run with a damaged journal is set aside when something happens to it. {DAMAGE}",
+        _journals,
+    ),
+)

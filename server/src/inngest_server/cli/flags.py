@@ -1,0 +1,355 @@
+"""Every flag of the command line, once: its variable, its key in a file, its defaults and its help.
+
+The parser, the help, the reading of variables and files, and the test of the reference page all read this
+table, so a flag cannot exist in one of them only. It is data and imports next to nothing: `--help` must be
+quick, and most of what a framework brings would be loaded to show it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """What a flag takes; the value is how the help writes it."""
+
+    TEXT = "TEXT"
+    NUMBER = "NUMBER"
+    SWITCH = ""
+    LIST = "TEXT,..."
+    """Repeatable; a text holds several separated by commas."""
+
+
+Default = str | int | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One flag. Commands that are not in `defaults` do not have it."""
+
+    name: str
+    help: str
+    group: str
+    defaults: Mapping[str, Default]
+    kind: Kind = Kind.TEXT
+    short: str = ""
+    takes: str = ""
+    """What the help writes for its value; that of the kind if empty."""
+    minimum: int | None = None
+    choices: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    """Further keys in a file."""
+    idle: str = ""
+    """Why it does nothing here; it is accepted."""
+    unbuilt: str = ""
+    """Why a server with it refuses to start."""
+    help_of: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The help for commands that mean something else by it."""
+
+    @property
+    def variable(self) -> str:
+        return "INNGEST_" + self.name.upper().replace("-", "_")
+
+    @property
+    def option(self) -> str:
+        return f"--{self.name}"
+
+
+COMMANDS: Final = {
+    "dev": "Run a server for development: no keys, and apps are asked again every few seconds.",
+    "start": "Run a server for production: signed requests to apps, keys for everything that comes in.",
+    "doctor": "Check the database: that nothing is lost, stuck, left behind or damaged. Changes nothing.",
+    "version": "Print the version.",
+}
+SERVERS: Final = ("dev", "start")
+GLOBAL: Final = ("json", "verbose", "log-level")
+"""Flags that may also stand before the command."""
+
+
+def both(default: Default) -> dict[str, Default]:
+    return dict.fromkeys(SERVERS, default)
+
+
+LISTENING, APPS, KEYS = "Listening", "Apps", "Keys"
+STORAGE, RUNS, LOGS = "Storage", "Runs", "Configuration and logs"
+NO_EFFECT, NOT_BUILT = "Accepted, without effect here", "Not built yet: a server with these refuses to start"
+NO_POSTGRES = "there is no PostgreSQL to pool connections to"
+
+FLAGS: Final = (
+    Flag(
+        name="host",
+        group=LISTENING,
+        takes="ADDRESS",
+        defaults={"dev": "127.0.0.1", "start": "0.0.0.0"},
+        help="Address to listen on, with or without `http://`. 0.0.0.0 is every address of this machine.",
+        help_of={
+            "start": "Address to listen on, with or without `http://`. 0.0.0.0 is every address of this "
+            "machine; with --insecure the default is 127.0.0.1."
+        },
+    ),
+    Flag(
+        name="port",
+        short="p",
+        group=LISTENING,
+        kind=Kind.NUMBER,
+        minimum=1,
+        defaults=both(8288),
+        help="Port to listen on, for events, the API and apps.",
+    ),
+    Flag(
+        name="allowed-host",
+        group=LISTENING,
+        kind=Kind.LIST,
+        takes="NAME,...",
+        defaults={"dev": None},
+        help="Further host name under which browsers may use the server, as behind a tunnel.",
+    ),
+    Flag(
+        name="sdk-url",
+        short="u",
+        group=APPS,
+        kind=Kind.LIST,
+        takes="URL,...",
+        keys=("urls",),
+        defaults=both(None),
+        help="URL at which an app serves its functions, such as http://localhost:3000/api/inngest. "
+        "Repeat it for several apps. Apps that announce themselves need none.",
+    ),
+    Flag(
+        name="no-poll",
+        group=APPS,
+        kind=Kind.SWITCH,
+        defaults={"dev": False},
+        help="Do not ask apps again for changed functions; only those that never answered, or failed, are.",
+    ),
+    Flag(
+        name="poll-interval",
+        group=APPS,
+        kind=Kind.NUMBER,
+        takes="SECONDS",
+        minimum=0,
+        defaults={"dev": 5, "start": 0},
+        help="Seconds between asking apps for changed functions; 0 is as --no-poll.",
+        help_of={
+            "start": "Seconds between asking apps for changed functions; 0 asks only those of --sdk-url that "
+            "never answered, or failed."
+        },
+    ),
+    Flag(
+        name="app-connections",
+        group=APPS,
+        kind=Kind.NUMBER,
+        minimum=1,
+        defaults=both(256),
+        help="Calls to one app at a time; more wait until one is answered.",
+    ),
+    Flag(
+        name="signing-key",
+        group=KEYS,
+        takes="KEY",
+        defaults={"start": None},
+        help="Secret shared with the apps: hex of even length, as `openssl rand -hex 32` makes it. Other "
+        "users of this machine can read a flag; prefer the variable or a file.",
+    ),
+    Flag(
+        name="event-key",
+        group=KEYS,
+        kind=Kind.LIST,
+        takes="KEY,...",
+        defaults={"start": None},
+        help="Key with which apps may send events. Any text; repeat it for several.",
+    ),
+    Flag(
+        name="insecure",
+        group=KEYS,
+        kind=Kind.SWITCH,
+        defaults={"start": False},
+        help="Start without keys: everybody who can connect may do everything.",
+    ),
+    Flag(
+        name="sqlite-dir",
+        group=STORAGE,
+        takes="DIR",
+        defaults={**both(".inngest"), "doctor": ".inngest"},
+        help="Directory of the database `main.db`; made when it is not there. In a file it is relative to "
+        "that file.",
+        help_of={"doctor": "Directory of the database, of a server that has stopped or one that runs."},
+    ),
+    Flag(
+        name="in-memory",
+        group=STORAGE,
+        kind=Kind.SWITCH,
+        defaults=both(False),
+        help="Keep nothing: start empty, end empty.",
+    ),
+    Flag(
+        name="relaxed",
+        group=STORAGE,
+        kind=Kind.SWITCH,
+        defaults=both(False),
+        help="Acknowledge before the disk has it. A power failure may then lose what was acknowledged in the "
+        "last moments (until the next checkpoint of the database); a crash of the server loses nothing.",
+    ),
+    Flag(
+        name="retention",
+        group=STORAGE,
+        takes="DURATION",
+        defaults=both("7d"),
+        help="How long ended runs and events are kept, at least a day; `0` for ever.",
+    ),
+    Flag(
+        name="retry-interval",
+        group=RUNS,
+        kind=Kind.NUMBER,
+        takes="SECONDS",
+        minimum=0,
+        defaults=both(0),
+        help="Constant seconds between tries of a step that failed; 0 backs off, from 15 seconds to two "
+        "hours.",
+    ),
+    Flag(
+        name="cron-catch-up",
+        group=RUNS,
+        choices=("skip", "one", "all"),
+        defaults=both("skip"),
+        help="What happens to cron times that were missed while no server ran.",
+    ),
+    Flag(
+        name="config",
+        group=LOGS,
+        takes="FILE",
+        defaults={**both(None), "doctor": None},
+        help="File with these flags as keys. Without it inngest.json, .yaml, .yml, .toml or .properties is "
+        "looked for in the working directory and the directories above it.",
+    ),
+    Flag(
+        name="log-level",
+        short="l",
+        group=LOGS,
+        choices=("trace", "debug", "info", "warn", "warning", "error"),
+        defaults=both("info"),
+        help="The least important lines that are logged.",
+    ),
+    Flag(
+        name="verbose",
+        group=LOGS,
+        kind=Kind.SWITCH,
+        defaults=both(False),
+        help="As --log-level debug, unless a level is given.",
+    ),
+    Flag(
+        name="json",
+        group=LOGS,
+        kind=Kind.SWITCH,
+        defaults={**both(False), "doctor": False},
+        help_of={"doctor": "Report as one JSON object."},
+        help="Log as JSON even on a terminal. Without a terminal the log always is.",
+    ),
+    Flag(
+        name="no-discovery",
+        group=NO_EFFECT,
+        kind=Kind.SWITCH,
+        defaults={"dev": False},
+        idle="apps are not looked for; they are named with --sdk-url or announce themselves",
+        help="Do not look for apps on common ports. They are not looked for yet.",
+    ),
+    Flag(
+        name="no-ui",
+        group=NO_EFFECT,
+        kind=Kind.SWITCH,
+        defaults=both(False),
+        idle="there is no web interface yet",
+        help="Serve no web interface. There is none yet.",
+    ),
+    Flag(
+        name="tick",
+        group=NO_EFFECT,
+        kind=Kind.NUMBER,
+        takes="MS",
+        minimum=0,
+        defaults=both(150),
+        idle="due work starts at once, nothing is polled",
+        help="Milliseconds between looks at the queue. Due work starts at once here.",
+    ),
+    Flag(
+        name="queue-workers",
+        group=NO_EFFECT,
+        kind=Kind.NUMBER,
+        minimum=0,
+        defaults=both(100),
+        idle="calls are bounded per app, by --app-connections",
+        help="Workers that take from the queue. Calls are bounded per app here, by --app-connections.",
+    ),
+    Flag(
+        name="connect-gateway-port",
+        group=NO_EFFECT,
+        kind=Kind.NUMBER,
+        takes="PORT",
+        minimum=0,
+        defaults=both(8289),
+        idle="there is no Connect gateway yet",
+        help="Port for Connect workers. There is no gateway yet.",
+    ),
+    Flag(
+        name="postgres-max-idle-conns",
+        group=NO_EFFECT,
+        kind=Kind.NUMBER,
+        minimum=0,
+        defaults={"start": 10},
+        idle=NO_POSTGRES,
+        help="Idle connections kept to PostgreSQL.",
+    ),
+    Flag(
+        name="postgres-max-open-conns",
+        group=NO_EFFECT,
+        kind=Kind.NUMBER,
+        minimum=0,
+        defaults={"start": 100},
+        idle=NO_POSTGRES,
+        help="Connections to PostgreSQL at most.",
+    ),
+    Flag(
+        name="postgres-conn-max-idle-time",
+        group=NO_EFFECT,
+        kind=Kind.NUMBER,
+        takes="MINUTES",
+        minimum=0,
+        defaults={"start": 5},
+        idle=NO_POSTGRES,
+        help="Minutes for which a connection to PostgreSQL may be idle.",
+    ),
+    Flag(
+        name="postgres-conn-max-lifetime",
+        group=NO_EFFECT,
+        kind=Kind.NUMBER,
+        takes="MINUTES",
+        minimum=0,
+        defaults={"start": 30},
+        idle=NO_POSTGRES,
+        help="Minutes for which a connection to PostgreSQL may be used.",
+    ),
+    Flag(
+        name="redis-uri",
+        group=NOT_BUILT,
+        takes="URI",
+        defaults={"start": None},
+        unbuilt="Redis is not built yet: runs are kept in SQLite, in --sqlite-dir",
+        help="Redis server for the queue and the state of runs.",
+    ),
+    Flag(
+        name="postgres-uri",
+        group=NOT_BUILT,
+        takes="URI",
+        defaults={"start": None},
+        unbuilt="PostgreSQL is not built yet: everything is kept in SQLite, in --sqlite-dir",
+        help="PostgreSQL database for configuration and history.",
+    ),
+)
+BY_NAME: Final = {flag.name: flag for flag in FLAGS}
+BY_KEY: Final = {key: flag for flag in FLAGS for key in (flag.name, *flag.keys)}
+
+
+def flags_of(command: str) -> list[Flag]:
+    """The flags of a command, in the order in which the help shows them."""
+    return [flag for flag in FLAGS if command in flag.defaults]

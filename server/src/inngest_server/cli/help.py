@@ -1,0 +1,101 @@
+"""The texts of `--help`: made from the table of flags, with what a newcomer needs to begin."""
+
+import shutil
+import textwrap
+
+from inngest_server.cli.flags import COMMANDS, SERVERS, Flag, Kind, flags_of
+
+COLUMN = 30
+WIDTH_MAX = 100
+
+OVERVIEW = """\
+Durable functions: events in, runs out, every step stored.
+
+Usage: inngest COMMAND [flags]
+
+Commands
+{commands}
+
+Begin with a server for development and tell it where your app serves its functions:
+
+  inngest dev -u http://localhost:3000/api/inngest
+
+Then start your app with INNGEST_DEV=1, and send it an event:
+
+  curl localhost:8288/e/any -d '{{"name": "shop/order.placed", "data": {{"id": 1}}}}'
+
+`inngest COMMAND --help` lists the flags of a command.
+"""
+
+CONFIGURATION = """\
+Every flag is also a variable and a key of a file: --sdk-url is INNGEST_SDK_URL, and sdk-url (or urls) in
+inngest.json, .yaml, .yml, .toml or .properties. A flag wins over a variable, that over the file, and that
+over the default. Lists in variables are separated by commas.
+"""
+
+EXAMPLES = {
+    "dev": """\
+  inngest dev                                              apps announce themselves, data in .inngest
+  inngest dev -u http://localhost:8000/api/inngest         ask this app for its functions
+  inngest dev --in-memory                                  a throw-away server, as in tests
+""",
+    "start": """\
+  export INNGEST_SIGNING_KEY=$(openssl rand -hex 32) INNGEST_EVENT_KEY=$(openssl rand -hex 16)
+  inngest start --sqlite-dir /var/lib/inngest -u https://shop.example.com/api/inngest
+
+Give the same keys to your apps, with INNGEST_DEV=0 and INNGEST_BASE_URL=http://this-server:8288.
+""",
+    "doctor": """\
+  inngest doctor --sqlite-dir /var/lib/inngest
+
+The exit status is 0 when all is well, 1 when something is wrong, and 2 when it could not be examined.
+""",
+}
+
+
+def overview() -> str:
+    """What `inngest --help` prints."""
+    width = _width()
+    commands = "\n".join(_row(f"  {name}", text, 12, width) for name, text in COMMANDS.items())
+    return OVERVIEW.format(commands=commands)
+
+
+def help_of(command: str) -> str:
+    """What `inngest COMMAND --help` prints."""
+    width = _width()
+    flags = flags_of(command)
+    parts = [f"{COMMANDS[command]}\n\nUsage: inngest {command}{' [flags]' if flags else ''}\n"]
+    if command in EXAMPLES:
+        parts.append(f"Examples\n{EXAMPLES[command]}")
+    for group in dict.fromkeys(flag.group for flag in flags):
+        rows = [_flag(flag, command, width) for flag in flags if flag.group == group]
+        parts.append("\n".join([group, *rows]) + "\n")
+    if command in SERVERS:
+        parts.append(textwrap.fill(CONFIGURATION, width) + "\n")
+    return "\n".join(parts)
+
+
+def _flag(flag: Flag, command: str, width: int) -> str:
+    takes = flag.takes or ("|".join(flag.choices) if flag.choices else flag.kind.value)
+    if flag.name == "log-level":
+        takes = "LEVEL"
+    left = f"  {f'-{flag.short}, ' if flag.short else '    '}{flag.option} {takes}".rstrip()
+    text = flag.help_of.get(command, flag.help)
+    if flag.choices and takes == "LEVEL":
+        text += f" One of {', '.join(flag.choices)}."
+    default = flag.defaults[command]
+    if default is not None and flag.kind is not Kind.SWITCH:
+        text += f" Default: {default}."
+    return _row(left, text, COLUMN, width)
+
+
+def _row(left: str, text: str, column: int, width: int) -> str:
+    """Two columns; a left side that is too long has a line of its own."""
+    lines = textwrap.wrap(text, width - column, break_long_words=False, break_on_hyphens=False)
+    if len(left) >= column:
+        return "\n".join([left, *(" " * column + line for line in lines)])
+    return "\n".join([left.ljust(column) + lines[0], *(" " * column + line for line in lines[1:])])
+
+
+def _width() -> int:
+    return max(60, min(shutil.get_terminal_size((WIDTH_MAX, 24)).columns, WIDTH_MAX))
