@@ -37,7 +37,7 @@ NOT_BEARERS = [
 ]
 OPEN = {("GET", "/health"), ("POST", "/e/{key}")}
 UNKNOWN = [
-    "/",
+    "/nothing",
     "/v1",
     "/v1/",
     "/v1/runs",
@@ -143,6 +143,6 @@ async def test_every_answer_names_the_kind_of_server_and_is_json(server: InProce
         answer = await server.request(route.method, filled(route), body)
 
         assert answer.status not in (500, 503), answer.body
-        if answer.body:
+        if answer.body and route.path != "/":  # That one is for people.
             assert answer.headers["content-type"] == "application/json"
             answer.json()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import structlog
 
 from inngest_server.engine.options import EngineOptions
 from inngest_server.events.records import EventRow
@@ -312,3 +313,24 @@ async def test_nothing_live_is_left_when_all_runs_have_ended() -> None:
     counts = await office.storage.counts()
     assert (counts.live_runs, counts.items, counts.waits) == (0, 0, 0)
     assert len(office.engine.live.waits) == 0
+
+
+# What the log says.
+
+
+async def test_failed_tries_and_failed_runs_are_logged_without_their_messages() -> None:
+    office = Office()
+    await office.open(make_function("f", PLACED, retries=1))
+    await office.send(PLACED)
+    with structlog.testing.capture_logs() as lines:
+        await office.answer(office.call_of("shop-f"), make_failure())
+        await office.advance(HOUR_MS)
+        await office.answer(office.call_of("shop-f"), make_failure())
+
+    said = [(line["event"], line["function"], line["error"]) for line in lines]
+    assert said == [
+        ("run.try_failed", "shop-f", "Error"),
+        ("run.try_failed", "shop-f", "Error"),
+        ("run.failed", "shop-f", "Error"),
+    ]
+    assert "boom" not in str(lines)

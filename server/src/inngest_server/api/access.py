@@ -41,7 +41,7 @@ def check_access(settings: Settings, access: Access, scope: Scope) -> None:
     if access is Access.EVENT_KEY_OR_BEARER and is_event_key(settings, bearer.partition(" ")[2].strip()):
         return
     hint = (
-        ": no signing key was sent; set INNGEST_SIGNING_KEY for the app, or send `Authorization: Bearer <key>`"
+        ": no signing key was sent; set INNGEST_SIGNING_KEY in the app, or send `Authorization: Bearer <key>`"
         if bearer.lower() in ("", "bearer", "bearer undefined")
         else ""
     )

@@ -1,6 +1,6 @@
 """What the HTTP handlers work with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from inngest_server.apps.app_error import AppError
@@ -31,3 +31,5 @@ class Context:
     version: str
     metrics: Metrics | None = None
     """None where nobody scrapes, as in tests of other things."""
+    refusals: dict[str, None] = field(default_factory=dict[str, None])
+    """Problems of refused registrations that were logged."""

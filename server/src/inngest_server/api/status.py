@@ -28,6 +28,21 @@ async def health(request: Request) -> Reply:
     return Reply(200, b'{"status":200,"message":"OK"}\n')
 
 
+async def welcome(request: Request) -> Reply:
+    """What a person reads who opens the server's address in a browser."""
+    context = request.context
+    text = (
+        f"Inngest server {context.version}, kind {context.settings.kind.value}\n\n"
+        "POST /e/{key}                  send events\n"
+        "GET  /v1/events                the latest events\n"
+        "GET  /v1/events/{id}/runs      the runs that an event started\n"
+        "GET  /v1/runs/{id}             one run\n"
+        "GET  /health                   whether the server works\n"
+        "GET  /metrics                  figures for Prometheus\n"
+    )
+    return Reply(200, text.encode(), ((b"content-type", b"text/plain; charset=utf-8"),))
+
+
 async def dev_info(request: Request) -> Reply:
     """What SDKs ask to find out whether this is a dev server. Source: protocol 1.9."""
     context = request.context

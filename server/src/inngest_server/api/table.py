@@ -11,6 +11,7 @@ def route_table() -> list[Route]:
     return [
         Route("POST", "/e/{key}", Access.EVENT_KEY, events.send_events),
         Route("POST", "/invoke/{slug}", Access.EVENT_KEY_OR_BEARER, events.invoke_function),
+        Route("GET", "/", Access.BEARER, status.welcome),
         Route("GET", "/health", Access.OPEN, status.health),
         Route("GET", "/dev", Access.BEARER, status.dev_info),
         Route("GET", "/metrics", Access.BEARER, metrics.show_metrics),

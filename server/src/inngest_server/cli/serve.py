@@ -13,7 +13,7 @@ from inngest_server.apps.urls import InvalidAppURLError, normalize_app_url
 from inngest_server.cli.config import Config
 from inngest_server.cli.config_file import ConfigError
 from inngest_server.observability.log import set_up_logging
-from inngest_server.settings import ServerKind, Settings
+from inngest_server.settings import DAY_MS, ServerKind, Settings
 from inngest_server.storage.protocol import StorageError
 from inngest_server.wire.durations import InvalidDurationError, parse_duration_ms
 from inngest_server.wire.signature import InvalidSigningKeyError, check_signing_key
@@ -137,9 +137,15 @@ def _urls(config: Config) -> tuple[str, ...]:
 
 def _retention_ms(config: Config) -> int:
     try:
-        return parse_duration_ms(config.text("retention"))
+        kept_ms = parse_duration_ms(config.text("retention"))
     except InvalidDurationError as error:
         raise ConfigError(f"{config.where('retention')}: {error}") from error
+    if 0 < kept_ms < DAY_MS:
+        raise ConfigError(
+            f"{config.where('retention')}: ended runs are kept at least a day, because event ids are "
+            "remembered so long; give `1d` or more, or `0` for ever"
+        )
+    return kept_ms
 
 
 def _log_level(config: Config) -> str:

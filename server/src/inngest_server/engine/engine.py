@@ -369,7 +369,7 @@ class Engine:
     async def _commit(self, now_ms: int) -> None:
         work = self._work
         batch, replies, calls, touched = work.batch, work.replies, work.calls, work.touched
-        tally = work.tally
+        tally, notes = work.tally, work.notes
         work.begin()
         if not batch.is_empty():
             batch.now_ms = now_ms
@@ -391,6 +391,8 @@ class Engine:
         for call in calls:
             self.driver.send(call)
         self.live.touched(touched.values())
+        for event, fields in notes:
+            log.warning(event, **fields)
 
     def _commit_failed(self, result: CommitResult, replies: list[Pending]) -> None:
         why = result.detail or f"shards {sorted(result.stale)[:5]} have another owner"

@@ -24,10 +24,11 @@ from inngest_server.runs.decide import send, started
 from inngest_server.runs.decision import Decision, Publish, StartChild, TellParent
 from inngest_server.runs.errors import RunFailure
 from inngest_server.runs.facts import ChildEnded, ItemDue
-from inngest_server.runs.records import ItemRow, ItemState, WaitRow
+from inngest_server.runs.records import ItemRow, ItemState, JournalKind, RunStatus, WaitRow
 from inngest_server.runs.run import Moment, Run
 from inngest_server.storage.protocol import Batch
 from inngest_server.storage.records import MessageRow, SubscriberRow
+from inngest_server.wire import json
 
 TOLD_MAX = 200
 """Messages between entities decided in one batch; more are stored and decided in later ones."""
@@ -62,6 +63,8 @@ class Work:
         self.replies: list[Pending] = []
         self.calls: list[Call] = []
         self.touched: dict[str, Run] = {}
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+        """Log lines about runs, said once what they tell is durable."""
         self.messaged: dict[str, int] = {}
         """Runs for which stored messages are undecided, with how many: later ones must not overtake them."""
         self.message_number = 0
@@ -71,6 +74,7 @@ class Work:
         """Start the next batch; what the last one held is in the caller's hands."""
         self.batch, self.replies, self.calls, self.touched = Batch(), [], [], {}
         self.tally = Tally()
+        self.notes = []
 
     def forget(self) -> None:
         """Drop everything: memory is loaded again."""
@@ -131,6 +135,7 @@ class Work:
             for entry in decision.journal:
                 content.fold(entry)
             batch.journal.extend(decision.journal)
+            self._note_errors(run, decision)
         if decision.row is not None:
             run.row = decision.row
             batch.put(decision.row)
@@ -159,6 +164,21 @@ class Work:
             self.grant(self.home(run), freed)
         for message in decision.messages:
             self._follow(message, run, now_ms)
+
+    def _note_errors(self, run: Run, decision: Decision) -> None:
+        """Say which tries failed and which runs. Names of errors only: messages belong to users."""
+        function = self.functions.get(run.row.function_id).row.slug
+        about = {"function": function, "run_id": run.row.run_id}
+        for entry in decision.journal:
+            if entry.kind == JournalKind.TRIED and entry.payload is not None:
+                meta, error = json.parse(entry.meta), json.parse(entry.payload)
+                trace = {"attempt": meta.get("attempt"), "code": meta.get("code"), "error": error.get("name")}
+                if "next" in meta:
+                    trace["next_try_in_s"] = round((meta["next"] - entry.at_ms) / 1000, 1)
+                self.notes.append(("run.try_failed", {**about, **trace}))
+        if decision.row is not None and decision.row.status == RunStatus.FAILED:
+            name = json.parse(decision.row.output or b"{}").get("name")
+            self.notes.append(("run.failed", {**about, "error": name}))
 
     def add_wait(self, run: Run, wait: WaitRow) -> None:
         run.waits[wait.wait_id] = wait
