@@ -326,8 +326,13 @@ class Auditor:
         return function.active and function.event == event.row.name and _is_true(function.expression, data)
 
     def _put_wait(self, row: WaitRow) -> None:
-        if row.wait_id in self.waits:
-            self._wrong(f"wait {row.wait_id} was opened twice")
+        known = self.waits.get(row.wait_id)
+        if known is not None:
+            if row.kind == WaitKind.SIGNAL and row == known.row._replace(name=""):
+                known.row = row  # Another wait replaced it.
+            else:
+                self._wrong(f"wait {row.wait_id} was opened twice")
+            return
         self.waits[row.wait_id] = Wait(row, self._seq)
         if row.run_id in self.runs and row.kind != WaitKind.CANCEL:
             self.runs[row.run_id].waits.add(row.wait_id)

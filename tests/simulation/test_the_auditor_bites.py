@@ -26,7 +26,7 @@ from inngest_server.runs.turn import Turn
 from .auditor import AuditError
 from .world import World
 
-SEEDS_MAX = 60
+SEEDS_MAX = 120
 
 pytestmark = pytest.mark.simulation
 

@@ -247,10 +247,11 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
         # At once: Linux lets two processes bind the same port as long as neither listens.
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # No host name can be spelled so: the last two.
         listener.close()
+        reason = getattr(error, "strerror", None) or error
         raise AddressInUseError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --port or --host"
+            f"cannot listen on {host}:{port}: {reason}; choose another with --port or --host"
         ) from error
     listener.setblocking(False)
     return listener

@@ -9,7 +9,14 @@ import pytest
 from inngest_server.events.records import EventRow
 from inngest_server.runs.facts import Returned
 from inngest_server.storage.memory import MemoryStorage
-from inngest_server.storage.protocol import Batch, CommitResult, EventQuery, Outcome, RunQuery
+from inngest_server.storage.protocol import (
+    Batch,
+    CommitResult,
+    EventQuery,
+    Outcome,
+    RunQuery,
+    StorageUnavailableError,
+)
 from inngest_server.wire.ulid import is_ulid
 from tests.builders import T0_MS
 from tests.unit.api.harness import BEARER, EVENT_KEY, InProcess, Response, dev, start
@@ -422,6 +429,25 @@ async def test_with_keys_health_tells_strangers_no_details() -> None:
         health = await server.request("GET", "/health")
 
         assert (health.status, health.json()["message"]) == (503, "unavailable")
+
+
+class UnreadableStorage(MemoryStorage):
+    is_broken = False
+
+    async def get(self, *given: Any) -> Any:
+        if self.is_broken:
+            raise StorageUnavailableError("I/O error")
+        return await super().get(*given)
+
+
+async def test_health_reads_the_storage() -> None:
+    storage = UnreadableStorage(shard_count=16)
+    async with InProcess(dev(), storage=storage) as server:
+        storage.is_broken = True
+
+        health = await server.get("/health")
+
+        assert (health.status, health.json()) == (503, {"status": 503, "message": "I/O error"})
 
 
 async def test_health_has_the_documented_text(locked: InProcess) -> None:

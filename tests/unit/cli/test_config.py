@@ -184,6 +184,7 @@ def test_verbose_is_debug_unless_a_level_is_given(tmp_path: Path) -> None:
         ("start --signing-key abcd", {}, "needs an event key"),
         ("start", {**KEYS, "INNGEST_SIGNING_KEY": "xyz"}, "INNGEST_SIGNING_KEY: "),
         ("dev --retention soon", {}, "--retention: "),
+        ("dev --retention=-5d", {}, "--retention: ended runs are kept at least a day"),
         ("dev -u ::", {}, "--sdk-url: "),
         ("dev -p 70000", {}, "--port: 70000 is more than 65535"),
         ("dev --host localhost:8288", {}, "the port is a flag of its own"),

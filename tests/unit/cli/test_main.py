@@ -77,3 +77,13 @@ def test_flags_are_read_in_all_their_spellings() -> None:
     assert parse(["--json", "-l", "debug", "dev"]) == Arguments("dev", {"json": "true", "log-level": "debug"})
     with pytest.raises(ConfigError):
         parse(["dev", "-"])
+
+
+@pytest.mark.parametrize("host", ["no such host", "☃..x"])
+def test_a_host_that_cannot_be_listened_on_is_named(host: str) -> None:
+    code = "import sys; from inngest_server.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "dev", "--in-memory", "--host", host]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert f"inngest: cannot listen on {host}:8288: " in done.stderr
+    assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import structlog
 
+from inngest_server.engine.facts import SignalSent
 from inngest_server.engine.options import EngineOptions
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Call
@@ -12,7 +13,7 @@ from inngest_server.runs.facts import CancelRequested
 from inngest_server.wire import json
 from tests.builders import HOUR_MS, SECOND_MS
 from tests.unit.engine.builders import Office, make_function
-from tests.unit.runs.builders import make_failure, make_op, ran
+from tests.unit.runs.builders import make_failure, make_op, planned, ran
 
 PLACED = "shop/order.placed"
 
@@ -334,3 +335,63 @@ async def test_failed_tries_and_failed_runs_are_logged_without_their_messages() 
         ("run.failed", "shop-f", "Error"),
     ]
     assert "boom" not in str(lines)
+
+
+async def test_an_event_as_deep_as_allowed_reaches_the_failure_handler() -> None:
+    office = Office()
+    handler = make_function("fulfil-failure", "inngest/function.failed")
+    await office.open(make_function("fulfil", PLACED), handler)
+    data: dict[str, Any] = {}
+    for _ in range(json.DEPTH_MAX - 2):
+        data = {"a": data}
+    await office.send(PLACED, data)
+
+    await office.answer(office.call_of("shop-fulfil"), make_failure(retriable=False))
+
+    assert office.run_of(office.call_of("shop-fulfil-failure")).loaded.event["data"]["event"]["data"] == data
+
+
+# Signals.
+
+
+async def send_signal(office: Office, name: str) -> str | None:
+    """The run that got it."""
+    reply = office.engine.ask(SignalSent(name, b"1"))
+    await office.settle()
+    return await reply
+
+
+async def test_a_replaced_signal_wait_stays_replaced_after_a_restart() -> None:
+    office = Office()
+    await office.open(make_function("old", "old"), make_function("new", "new"))
+    signal: dict[str, Any] = {"signal": "go", "timeout": "1h"}
+    await office.send("old")
+    await office.report(office.call_of("shop-old"), make_op("WaitForSignal", "w", opts=signal))
+    await office.send("new")
+    new = office.call_of("shop-new")
+    await office.report(new, make_op("WaitForSignal", "w", opts={**signal, "conflict": "replace"}))
+    assert await send_signal(office, "go") == new.item.run_id
+
+    await office.engine.start()
+
+    assert await send_signal(office, "go") is None
+    await office.advance(2 * HOUR_MS)
+    assert office.run_of(office.call_of("shop-old")).loaded.memos == {"w": b"null"}
+
+
+async def test_a_run_that_reports_its_replaced_signal_wait_again_goes_on() -> None:
+    office = Office()
+    await office.open(make_function("old", "old"), make_function("new", "new"))
+    signal: dict[str, Any] = {"signal": "go", "timeout": "1h"}
+    wait = make_op("WaitForSignal", "w", opts=signal)
+    await office.send("old")
+    await office.report(office.call_of("shop-old"), wait, *planned("a", mode="race"))
+    await office.send("new")
+    replacing = make_op("WaitForSignal", "w", opts={**signal, "conflict": "replace"})
+    await office.report(office.call_of("shop-new"), replacing)
+
+    await office.report(office.call_of("shop-old"), ran("a", opts={"parallelMode": "race"}))
+    discovery = office.call_of("shop-old")
+    await office.report(discovery, wait)
+
+    assert (await office.row(discovery.item.run_id)).status == "Running"

@@ -111,3 +111,12 @@ def test_functions_start_in_the_order_of_their_slugs() -> None:
     functions = load(make_row("id-1", "b"), make_row("id-2", "a"))
     found = functions.match("shop/order.placed", {"name": "shop/order.placed"}, T0_MS)
     assert [function.row.slug for function in found] == ["shop-a", "shop-b"]
+
+
+def test_of_two_apps_with_the_same_slug_the_function_in_use_is_found() -> None:
+    other_id = "5b1d6e0a-0000-4000-8000-000000000002"
+    for archived in (FUNCTION_ID, other_id):
+        functions = load(*[make_row(one, archived=one == archived) for one in (FUNCTION_ID, other_id)])
+        found = functions.find("shop-fulfil")
+        assert found is not None
+        assert found.is_active

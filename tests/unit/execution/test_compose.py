@@ -183,3 +183,8 @@ def test_a_body_of_exactly_the_limit_is_sent_whole() -> None:
     assert len(whole) == CALL_BODY_BYTES_MAX
     assert json.parse(whole)["use_api"] is False
     assert json.parse(above)["use_api"] is True
+
+
+def test_a_step_with_the_id_event_gets_its_own_memo_in_a_signed_request() -> None:
+    content = make_content({"event": b'{"data":1}'})
+    assert json.parse(compose_body(content, canonical=True))["steps"] == {"event": {"data": 1}}

@@ -35,7 +35,7 @@ def make_run() -> Run:
         Answered(RUN_ID, "gone", 1, Returned(b"1")),
         WaitExpired(RUN_ID, "gone"),
         EventArrived(RUN_ID, "gone", "internal-2", b"{}"),
-        SignalArrived(RUN_ID, "gone", b"1"),
+        SignalArrived(RUN_ID, "gone", "go", b"1"),
         ChildEnded(RUN_ID, "gone", b'{"data":1}'),
     ],
     ids=lambda fact: type(fact).__name__,

@@ -159,7 +159,7 @@ def test_an_event_that_never_came_gives_null() -> None:
 def test_a_signal_gives_its_name_and_data_in_a_wrapper() -> None:
     life = Life()
     life.report(make_op("WaitForSignal", "a", opts={"signal": 'go "now"', "timeout": "1h"}))
-    life.take(SignalArrived(RUN_ID, life.wait_of("a").wait_id, b'{"by":"ann"}'))
+    life.take(SignalArrived(RUN_ID, life.wait_of("a").wait_id, 'go "now"', b'{"by":"ann"}'))
     assert life.content.memos == {"a": b'{"data":{"signal":"go \\"now\\"","data":{"by":"ann"}}}'}
 
 

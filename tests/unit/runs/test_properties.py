@@ -100,7 +100,7 @@ def live_on(life: Life, data: st.DataObject) -> None:
             wait = data.draw(st.sampled_from(list(life.run.waits.values())), "wait")
             match wait.kind:
                 case WaitKind.SIGNAL:
-                    life.take(SignalArrived(RUN_ID, wait.wait_id, b"1"))
+                    life.take(SignalArrived(RUN_ID, wait.wait_id, wait.name, b"1"))
                 case WaitKind.INVOKE:
                     life.take(ChildEnded(RUN_ID, wait.wait_id, b'{"data":1}'))
                 case WaitKind.EVENT:

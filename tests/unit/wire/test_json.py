@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_server.wire.json import DEPTH_MAX, InvalidJSONError, canonical, dumps, parse
+from inngest_server.wire.json import DEPTH_MAX, InvalidJSONError, canonical, dumps, parse, parse_kept
 
 SCALARS = (
     st.none()
@@ -300,3 +300,13 @@ def test_orjson_still_writes_what_the_fast_path_expects() -> None:
         orjson.dumps('\x00\x1f\x7f\u2028\b\f\n\r\t"\\/')
         == b'"\\u0000\\u001f\x7f\xe2\x80\xa8\\b\\f\\n\\r\\t\\"\\\\/"'
     )
+
+
+@pytest.mark.parametrize("leaf", [b"1", b"123456789012345678901234567890"], ids=["quick", "slow"])
+def test_a_text_that_wraps_one_as_deep_as_allowed_is_read(leaf: bytes) -> None:
+    deepest = b"[" * DEPTH_MAX + leaf + b"]" * DEPTH_MAX
+    assert parse_kept(deepest) == parse(deepest)
+    with pytest.raises(InvalidJSONError):
+        parse(b'{"data":{"event":' + deepest + b"}}")
+    wrapped = b'{"data":{"event":' + deepest + b"}}"
+    assert canonical(parse_kept(wrapped), "exact") == wrapped

@@ -4,8 +4,11 @@ import asyncio
 
 from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.router import Reply, Request
+from inngest_server.apps.records import AppRow
 from inngest_server.engine.facts import Ping
+from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.settings import ServerKind
+from inngest_server.storage.protocol import StorageError
 from inngest_server.wire import json
 
 HEALTH_TIMEOUT_S = 5.0
@@ -19,7 +22,9 @@ async def health(request: Request) -> Reply:
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await context.engine.ask(Ping())
-                await context.storage.domain_time_ms()
+                await context.storage.get(AppRow, ["health"])  # There is none; that is read from the file.
+        except (EngineUnavailableError, StorageError) as error:
+            problem = str(error)
         except TimeoutError:
             problem = f"no answer from the engine or the storage within {HEALTH_TIMEOUT_S:.0f} s"
     if problem is not None:

@@ -140,7 +140,7 @@ def _retention_ms(config: Config) -> int:
         kept_ms = parse_duration_ms(config.text("retention"))
     except InvalidDurationError as error:
         raise ConfigError(f"{config.where('retention')}: {error}") from error
-    if 0 < kept_ms < DAY_MS:
+    if kept_ms != 0 and kept_ms < DAY_MS:
         raise ConfigError(
             f"{config.where('retention')}: ended runs are kept at least a day, because event ids are "
             "remembered so long; give `1d` or more, or `0` for ever"

@@ -21,6 +21,10 @@ CATCH_UP_SLOTS_MAX = 1000
 """Slots that `all` runs after an outage; older ones are given up."""
 
 
+LATE_MS = 60_000
+"""A slot whose moment passed less than this ago is late and not missed, while the server runs."""
+
+
 def set_crons(work: Work, function: Function, now_ms: int) -> None:
     """Make the schedules of a function those of its configuration; unchanged ones keep their next slot."""
     triggers = {_cron_id(function.id, trigger.cron): trigger for trigger in function.config.cron_triggers}
@@ -60,13 +64,20 @@ def fire(work: Work, cron_id: str, now_ms: int) -> None:
     )
     events.start_on_timer(work, function, event, row.expression, now_ms)
     _set_next(work, function, trigger, cron_id, last_slot_ms=slot_ms)
+    is_missed = work.live.crons[cron_id].fires_at_ms < now_ms - LATE_MS
+    if is_missed and work.options.cron_catch_up != CatchUp.ALL:
+        # The machine was suspended, say: the slot that came late stands for those that passed meanwhile.
+        _set_next(work, function, trigger, cron_id, last_slot_ms=now_ms)
 
 
-def resume(work: Work, now_ms: int) -> None:
-    """Set the timers of loaded schedules; what was missed meanwhile follows the server's policy."""
+def resume(work: Work, now_ms: int, *, late_ms: int) -> None:
+    """Set the timers of loaded schedules; what was missed meanwhile follows the server's policy.
+
+    What is due since `late_ms` or less was not missed: its batch may have been the one that failed.
+    """
     policy = CatchUp(work.options.cron_catch_up)
     for row in list(work.live.crons.values()):
-        if row.fires_at_ms <= now_ms:
+        if row.fires_at_ms <= now_ms - late_ms:
             cron = parse_cron(row.expression)
             missed = missed_slots(cron, row.last_slot_ms, now_ms, policy, CATCH_UP_SLOTS_MAX)
             slot_ms = missed[0] if missed else cron.next_after(now_ms)

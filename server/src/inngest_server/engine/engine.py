@@ -42,7 +42,7 @@ from inngest_server.engine.startup import load_live, take_shards
 from inngest_server.engine.work import Work
 from inngest_server.execution.driver import Driver
 from inngest_server.runs.decide import decide
-from inngest_server.runs.facts import Answered, Fact, ItemDue, SignalArrived, WaitExpired
+from inngest_server.runs.facts import Answered, Fact, ItemDue, ItemLost, SignalArrived, WaitExpired
 from inngest_server.runs.records import ItemState
 from inngest_server.storage.protocol import CommitResult, Outcome, Storage, StorageError
 from inngest_server.wire import ulid
@@ -93,6 +93,9 @@ class Engine:
         self._load_wake: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._failure: str | None = "starting"
+        self._has_run = False
+        self._reopenings = 0
+        """Attempts to get the storage back since the last commit."""
         self.counters = Counters()
         self.commits = 0
         self.facts_decided = 0
@@ -271,6 +274,7 @@ class Engine:
     def _take(self, pending: Pending, now_ms: int) -> None:
         self.facts_decided += 1
         fact = pending.fact
+        entity = ""
         try:
             match fact:
                 case EventsSent():
@@ -287,16 +291,20 @@ class Engine:
                 case Ping():
                     pending.result = True
                 case CronDue():
-                    crons.fire(self._work, fact.cron_id, now_ms)
+                    entity = fact.cron_id
+                    if entity not in self._loader.held:
+                        crons.fire(self._work, entity, now_ms)
                 case SignalSent():
                     pending.result = self._deliver_signal(pending, fact, now_ms)
                     return
                 case _:
+                    entity = fact.run_id
                     self._decide_run(pending, fact, now_ms)
                     return
         except Exception as error:
-            self._set_aside("", pending, error)
-            return
+            # Half of it may be in memory and in the batch already, so both are forgotten.
+            self._set_aside(entity, pending, error)
+            raise
         self._work.replies.append(pending)
 
     # Decisions about runs.
@@ -338,11 +346,11 @@ class Engine:
         pending.result = None
         self._work.settle(pending)
 
-    def _set_aside(self, run_id: str, pending: Pending, error: Exception) -> None:
-        """A decision raised: that is our own mistake. Its entity is held, and all others go on."""
-        log.error("engine.fact_set_aside", run_id=run_id, fact=type(pending.fact).__name__, exc_info=error)
-        if run_id:
-            self._loader.held[run_id] = f"{type(error).__name__}: {error}"
+    def _set_aside(self, entity: str, pending: Pending, error: Exception) -> None:
+        """A decision raised: that is our own mistake. Its run or cron is held, and all others go on."""
+        log.error("engine.fact_set_aside", entity=entity, fact=type(pending.fact).__name__, exc_info=error)
+        if entity:
+            self._loader.held[entity] = f"{type(error).__name__}: {error}"
         if pending.reply is not None and not pending.reply.done():
             pending.reply.set_exception(error)
 
@@ -351,7 +359,7 @@ class Engine:
         if wait_id is None:
             self._work.replies.append(pending)
             return
-        arrived = SignalArrived(wait_id.partition(".")[0], wait_id, fact.data)
+        arrived = SignalArrived(wait_id.partition(".")[0], wait_id, fact.signal, fact.data)
         self._decide_run(Pending(arrived, pending.reply), arrived, now_ms)
 
     def _decide_events(self, pending: Pending, fact: EventsSent, now_ms: int) -> None:
@@ -373,11 +381,17 @@ class Engine:
         work.begin()
         if not batch.is_empty():
             batch.now_ms = now_ms
-            result = await self.storage.commit(batch)
+            try:
+                result = await self.storage.commit(batch)
+            except Exception as error:  # Our own mistake: a row that does not fit.
+                log.error("engine.batch_failed", exc_info=error)
+                self._fail(f"internal error: {type(error).__name__}: {error}", replies)
+                return
             if result.outcome is not Outcome.DONE or result.stale:
                 self._commit_failed(result, replies)
                 return
             self.commits += 1
+            self._reopenings = 0
             for call in calls:
                 tally["req_started" if call.item.losses == 0 else "req_sent_again", call.function_id, ""] += 1
             self.counters.add(tally, now_ms)
@@ -425,7 +439,9 @@ class Engine:
         """Get the storage back, in a new epoch; gives up only when cancelled."""
         attempt = 0
         while self._failure is not None:
-            delay_s = REOPEN_DELAYS_S[min(attempt, len(REOPEN_DELAYS_S) - 1)]
+            # A storage that opens and then refuses every commit must not be loaded as fast as it can be.
+            delay_s = REOPEN_DELAYS_S[min(self._reopenings, len(REOPEN_DELAYS_S) - 1)]
+            self._reopenings += 1
             attempt += 1
             await asyncio.sleep(delay_s)
             try:
@@ -449,11 +465,15 @@ class Engine:
         self._work.forget()
         await take_shards(storage, self._work, self._node)
         self._domain_ms = max(self._domain_ms, await storage.domain_time_ms())
+        late_ms = crons.LATE_MS if self._has_run else 0
+        lost = await load_live(storage, self._work, self.driver, self.now_ms(), late_ms=late_ms)
+        # Only now: an answer may have come while the rows were read.
         facts = [pending.fact for pending in self._inbox]
         answered = {(fact.item_id, fact.generation) for fact in facts if isinstance(fact, Answered)}
-        lost = await load_live(storage, self._work, self.driver, answered, self.now_ms())
+        lost = [one for one in lost if not _is_answered(one.fact, answered)]
         self._inbox.extendleft(reversed(lost))  # Stored messages are older than the answers that were kept.
         self._failure = None
+        self._has_run = True
         self._wake_up()
         self._wake_loader()
 
@@ -472,3 +492,7 @@ class Engine:
                 self._inbox.append(Pending(ItemDue(timer.owner, timer.key)))
             else:
                 self._inbox.append(Pending(CronDue(timer.key)))
+
+
+def _is_answered(fact: Fact | NodeFact, answered: set[tuple[str, int]]) -> bool:
+    return isinstance(fact, ItemLost) and (fact.item_id, fact.generation) in answered

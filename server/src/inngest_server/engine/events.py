@@ -105,7 +105,7 @@ def deliver(work: Work, event: Event, now_ms: int) -> None:
     waits = work.live.waits
     if not waits.knows(name) and not work.functions.is_subscribed(name):
         return
-    parsed: dict[str, Any] = json.parse(event.body)
+    parsed: dict[str, Any] = json.parse_kept(event.body)
     for wait_id in waits.match(name, parsed, now_ms):
         run_id = wait_id.partition(".")[0]
         run = work.live.find_run(run_id)
@@ -119,7 +119,7 @@ def deliver(work: Work, event: Event, now_ms: int) -> None:
 def _started_by(work: Work, event: Event, now_ms: int) -> list[Function]:
     if not work.functions.is_subscribed(event.name):
         return []
-    return work.functions.match(event.name, json.parse(event.body), now_ms)
+    return work.functions.match(event.name, json.parse_kept(event.body), now_ms)
 
 
 def _run_ids(function: Function, origin: str, created_at_ms: int, shard_count: int) -> tuple[str, str]:

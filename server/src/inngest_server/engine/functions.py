@@ -106,7 +106,9 @@ class Functions:
         self._index()
 
     def _index(self) -> None:
-        self._by_slug = {function.row.slug: function for function in self._by_id.values()}
+        # Two apps may register the same slug; of those in use the last one counts, before any archived one.
+        known = sorted(self._by_id.values(), key=lambda one: one.is_active)
+        self._by_slug = {function.row.slug: function for function in known}
         self._limits = {}
         for function in self._by_id.values():
             for limit in function.limits:  # Two with the same key are one bucket; the stricter one counts.

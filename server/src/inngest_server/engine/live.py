@@ -70,9 +70,9 @@ class Live:
         self.wait_counts[wait.kind] += 1
         if wait.kind in (WaitKind.EVENT, WaitKind.CANCEL):
             expression = compile_expression(wait.expression) if wait.expression else None
-            captured = tuple(json.parse(wait.captured)) if expression is not None else ()
+            captured = tuple(json.parse_kept(wait.captured)) if expression is not None else ()
             self.waits.add(wait.wait_id, wait.name, expression, captured)
-        elif wait.kind == WaitKind.SIGNAL:
+        elif wait.kind == WaitKind.SIGNAL and wait.name:
             holder = self._signals.get(wait.name)
             if holder is None or holder.opened_at_ms <= wait.opened_at_ms:
                 self._signals[wait.name] = wait

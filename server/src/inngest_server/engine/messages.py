@@ -1,5 +1,7 @@
 """Messages to runs that must not get lost, as bytes.
 
+One about an event does not repeat its body, which is stored with the same batch: many runs may wait for it.
+
 A fact that another entity's decision causes is decided in the same batch when its run is in memory. Otherwise
 it is stored with the batch and removed by the batch that holds its consequences.
 """
@@ -16,11 +18,14 @@ _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 def encode(message: RunMessage) -> bytes:
     """JSON array of the type's name and the fields; payloads are JSON texts and travel as strings."""
+    if isinstance(message, EventArrived):
+        message = message._replace(body=b"")
     fields = [field.decode() if isinstance(field, bytes) else field for field in message]
     return orjson.dumps([_NAMES[type(message)], *fields])
 
 
 def decode(body: bytes) -> RunMessage:
+    """The message; one about an event lacks the event's body."""
     name, *fields = orjson.loads(body)
     kind = _TYPES[name]
     texts = {index for index, hint in enumerate(kind.__annotations__.values()) if hint is bytes}

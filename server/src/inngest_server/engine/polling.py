@@ -37,10 +37,11 @@ class AppPoller:
         """Ask every app that is due; with polling off only those that failed or never answered."""
         apps = [app for app in self._engine.functions.apps.values() if app.archived_at_ms is None and app.url]
         failing = {app.url for app in apps if app.error}
-        known = dict.fromkeys((*self._urls, *(app.url for app in apps)))
+        urls = dict.fromkeys((*self._urls, *(app.url for app in apps)))
+        known = [url for url in urls if url.startswith("http")]
         wanted = [url for url in known if self._poll or url in failing or url not in self._synced]
-        results = await asyncio.gather(*[self._syncer.sync(url) for url in wanted if url.startswith("http")])
-        for url, error in zip(wanted, results, strict=False):
+        results = await asyncio.gather(*[self._syncer.sync(url) for url in wanted])
+        for url, error in zip(wanted, results, strict=True):
             await self._note(url, error)
 
     async def _note(self, url: str, error: AppError | None) -> None:

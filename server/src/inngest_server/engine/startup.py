@@ -1,14 +1,13 @@
 """Loading what is live when a node takes its shards, and finding what was under way."""
 
-from collections.abc import Set
-
 from inngest_server.engine import crons
 from inngest_server.engine.facts import Pending
 from inngest_server.engine.live import Shard
-from inngest_server.engine.messages import decode
+from inngest_server.engine.messages import RunMessage, decode
 from inngest_server.engine.work import Work, rank_of
+from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Driver
-from inngest_server.runs.facts import ItemLost
+from inngest_server.runs.facts import EventArrived, ItemLost
 from inngest_server.runs.records import ItemRow, ItemState, RunRow, WaitRow
 from inngest_server.runs.run import Run
 from inngest_server.storage.protocol import Storage, StorageUnavailableError
@@ -34,11 +33,12 @@ async def take_shards(storage: Storage, work: Work, node: str) -> None:
 
 
 async def load_live(
-    storage: Storage, work: Work, driver: Driver | None, answered: Set[tuple[str, int]], now_ms: int
+    storage: Storage, work: Work, driver: Driver | None, now_ms: int, *, late_ms: int
 ) -> list[Pending]:
     """Read all live rows of the owned shards; returns the facts that follow from what was under way.
 
-    A sent item is lost unless the driver still carries that dispatch or its answer waits (`answered`).
+    A sent item is lost unless the driver still carries that dispatch. One that is answered while rows are
+    read is among the lost ones too. `late_ms` is explained in `crons.resume`.
     """
     live = work.live
     lost: list[Pending] = []
@@ -48,7 +48,7 @@ async def load_live(
         for item in page.items:
             dispatch = item.item_id, item.generation
             carried = driver is not None and driver.is_sending(*dispatch)
-            if _load_item(work, item) and not carried and dispatch not in answered:
+            if _load_item(work, item) and not carried:
                 lost.append(Pending(ItemLost(item.run_id, item.item_id, item.generation)))
         for wait in page.waits:
             run = live.shards[wait.shard].runs[wait.run_id]
@@ -57,11 +57,15 @@ async def load_live(
             live.open_wait(wait)
         for cron in page.crons:
             live.crons[cron.cron_id] = cron
-    crons.resume(work, now_ms)
+    crons.resume(work, now_ms, late_ms=late_ms)
     for shard in live.shards:
         # Numbers are one sequence of the node: they tell the order between the senders too.
-        for row in sorted(await storage.messages(shard, MESSAGES_MAX), key=lambda row: row.number):
-            message = decode(row.body)
+        rows = sorted(await storage.messages(shard, MESSAGES_MAX), key=lambda row: row.number)
+        messages = [decode(row.body) for row in rows]
+        bodies = await _event_bodies(storage, messages)
+        for row, message in zip(rows, messages, strict=True):
+            if isinstance(message, EventArrived):
+                message = message._replace(body=bodies[message.internal_id])
             work.messaged[message.run_id] = work.messaged.get(message.run_id, 0) + 1
             lost.append(Pending(message, message=row[:3]))
     for shard in live.shards.values():
@@ -69,6 +73,13 @@ async def load_live(
     lost += work.told
     work.told.clear()
     return lost
+
+
+async def _event_bodies(storage: Storage, messages: list[RunMessage]) -> dict[str, bytes]:
+    """Of the events that messages are about; they are kept longer than any message waits."""
+    ids = {message.internal_id: None for message in messages if isinstance(message, EventArrived)}
+    rows = await storage.get(EventRow, list(ids)) if ids else []
+    return {row.internal_id: row.body or b"" for row in rows}
 
 
 def _load_item(work: Work, item: ItemRow) -> bool:

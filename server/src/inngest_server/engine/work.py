@@ -171,22 +171,32 @@ class Work:
         about = {"function": function, "run_id": run.row.run_id}
         for entry in decision.journal:
             if entry.kind == JournalKind.TRIED and entry.payload is not None:
-                meta, error = json.parse(entry.meta), json.parse(entry.payload)
+                meta, error = json.parse(entry.meta), json.parse_kept(entry.payload)
                 trace = {"attempt": meta.get("attempt"), "code": meta.get("code"), "error": error.get("name")}
                 if "next" in meta:
                     trace["next_try_in_s"] = round((meta["next"] - entry.at_ms) / 1000, 1)
                 self.notes.append(("run.try_failed", {**about, **trace}))
         if decision.row is not None and decision.row.status == RunStatus.FAILED:
-            name = json.parse(decision.row.output or b"{}").get("name")
+            name = json.parse_kept(decision.row.output or b"{}").get("name")
             self.notes.append(("run.failed", {**about, "error": name}))
 
     def add_wait(self, run: Run, wait: WaitRow) -> None:
+        if wait.kind == "signal":
+            self._silence(self.live.signal_holder(wait.name))
         run.waits[wait.wait_id] = wait
         self.batch.put(wait)
         self.live.open_wait(wait)
         if wait.kind in ("event", "cancel") and (wait.name, wait.shard) not in self._subscribed:
             self._subscribed.add((wait.name, wait.shard))
             self.batch.put(SubscriberRow(wait.name, wait.shard))
+
+    def _silence(self, wait_id: str | None) -> None:
+        """A wait was replaced: without its signal's name no signal finds it, after the next start either."""
+        run = self.live.find_run(wait_id.partition(".")[0]) if wait_id is not None else None
+        wait = run.waits.get(wait_id) if run is not None and wait_id is not None else None
+        if run is not None and wait is not None:
+            run.waits[wait.wait_id] = wait._replace(name="")
+            self.put(run.waits[wait.wait_id])
 
     def place(self, run: Run, item: ItemRow, now_ms: int, freed: list[str]) -> None:
         """Put an item where it belongs: queued until its moment, parked for slots, or sent."""

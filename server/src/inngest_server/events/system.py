@@ -37,7 +37,7 @@ def run_ended_body(
         parts.append(b',"result":%b' % output)
     parts.append(b',"run_id":%b}' % json.dumps(run_id))
     parts.append(b',"id":%b' % json.dumps(event_id))
-    if b'"meta":' in trigger_body and (meta := json.parse(trigger_body).get("meta")):
+    if b'"meta":' in trigger_body and (meta := json.parse_kept(trigger_body).get("meta")):
         parts.append(b',"meta":%b' % json.dumps(meta))
     parts.append(b',"name":%b,"ts":%d,"user":{}}' % (json.dumps(name), ts_ms))
     return b"".join(parts)

@@ -38,7 +38,7 @@ def compose(
     """
     memos, event = list(islice(content.memos, known.memos)), content.event_body
     if canonical:
-        event = _canonical(content, "event", event)
+        event = _canonical(content, "", event)  # No step has this id.
     use_api = content.state_bytes > USE_API_STATE_BYTES
     version = known.version if known.version in (1, 2) else -1
     while True:
@@ -91,5 +91,5 @@ def _steps(content: Content, step_ids: list[str], *, canonical: bool) -> bytes:
 def _canonical(content: Content, key: str, raw: bytes) -> bytes:
     known = content.canonical.get(key)
     if known is None:
-        known = content.canonical[key] = json.canonical(json.parse(raw), "exact")
+        known = content.canonical[key] = json.canonical(json.parse_kept(raw), "exact")
     return known

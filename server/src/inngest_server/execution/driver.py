@@ -248,4 +248,4 @@ def _signed_form(composed: CallBody) -> bytes:
     """What a JavaScript SDK hashes. It differs from the body only where an integer is beyond 2^53."""
     if _BIG_INTEGER.search(composed.body) is None:
         return composed.body
-    return json.canonical(json.parse(composed.body))
+    return json.canonical(json.parse_kept(composed.body))

@@ -69,9 +69,7 @@ def decide(run: Run, fact: Fact, moment: Moment) -> Decision:
         case EventArrived():
             return _on_event(run, fact, moment)
         case SignalArrived():
-            wait = run.waits.get(fact.wait_id)
-            name = wait.name if wait is not None else ""
-            memo = b'{"data":{"signal":' + json.dumps(name) + b',"data":' + fact.data + b"}}"
+            memo = b'{"data":{"signal":' + json.dumps(fact.signal) + b',"data":' + fact.data + b"}}"
             return resume(run, moment, fact.wait_id, memo, {})
         case ChildEnded():
             return resume(run, moment, fact.wait_id, fact.memo, {})

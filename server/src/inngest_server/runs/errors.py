@@ -20,7 +20,7 @@ def published_error(error: bytes) -> dict[str, Any]:
 
     Source: protocol 5.3.
     """
-    given = json.parse(error)
+    given = json.parse_kept(error)
     found = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     name = found.get("name") if isinstance(found.get("name"), str) else "Error"
     message = found.get("message") if isinstance(found.get("message"), str) else "Function execution error"

@@ -102,6 +102,8 @@ class EventArrived(NamedTuple):
 class SignalArrived(NamedTuple):
     run_id: str
     wait_id: str
+    signal: str
+    """Its name. The wait has it no more if another one replaced it while its run was loaded."""
     data: bytes
 
 

@@ -76,7 +76,7 @@ class Content:
     def event(self) -> dict[str, Any]:
         """The triggering event, parsed on first use."""
         if self._event is None:
-            self._event = json.parse(self.event_body)
+            self._event = json.parse_kept(self.event_body)
         return self._event  # type: ignore[return-value]
 
     @property

@@ -98,9 +98,13 @@ class Turn:
         self.saved[step_id] = None
         self.decision.record(JournalKind.MEMO, step_id, self.moment.now_ms, {**meta, **self.trace}, memo)
 
+    def is_new(self, op: Op) -> bool:
+        """Whether the step is neither open nor done."""
+        return not (self.knows(op.step_id) or self.is_open(op.step_id))
+
     def open(self, op: Op, meta: dict[str, Any]) -> bool:
         """Record that a step was opened; False when it is already open or done, and nothing is to be done."""
-        if self.knows(op.step_id) or self.is_open(op.step_id):
+        if not self.is_new(op):
             return False
         self.opened[op.step_id] = None
         if op.opts.get("parallelMode") == "race":

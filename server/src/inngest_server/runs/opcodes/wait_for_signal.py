@@ -18,7 +18,8 @@ def wait_for_signal(turn: Turn, op: Op) -> None:
     fires_at_ms = deadline_ms(turn, op, op.opts.get("timeout"), default_ms=YEAR_MS)
     wait_id = f"{turn.run.id}.{op.step_id}"
     holder = turn.moment.signal_holder(signal)
-    if holder not in (None, wait_id) and op.opts.get("conflict") != "replace":
+    # A wait that another run replaced is reported again by its own run: that is no conflict.
+    if holder not in (None, wait_id) and op.opts.get("conflict") != "replace" and turn.is_new(op):
         raise SignalConflict
     if turn.open(op, {"until": fires_at_ms, "signal": signal}):
         turn.wait(op, WaitKind.SIGNAL, fires_at_ms, name=signal)
