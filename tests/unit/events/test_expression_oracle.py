@@ -154,6 +154,8 @@ def test_where_cel_has_an_answer_ours_is_the_same(text: str) -> None:
         "event.data.words.filter(w, w.size() > 1)",
         "type(1) == int && type('') == string && type([]) == list",
         "1 / 0 == 1 || true",
+        "1 / 0 == 1 && false",
+        "!(1 / 0 == 1 && false)",
         "[1, 0].exists(x, 1 / x == 1)",
         "[0, 1].exists(x, 1 / x == 1)",
         "event.data.n == 7.0 && event.data.n > 6.5",

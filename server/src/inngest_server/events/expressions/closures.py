@@ -258,7 +258,15 @@ def _logical(node: Logical) -> Closure:
 
 def _both(left: Closure, right: Closure) -> Closure:
     def run(event: Any, other: Any, frame: Frame) -> Any:
-        value = left(event, other, frame)
+        try:
+            value = left(event, other, frame)
+        except WorkLimitError:
+            raise
+        except EvaluationError:
+            value = right(event, other, frame)
+            if is_truthy(value):
+                raise
+            return value  # False whatever the left side is, as in CEL.
         if value is True or is_truthy(value):
             return right(event, other, frame)
         return value
