@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 import structlog
 import uvicorn
@@ -234,8 +234,6 @@ class _QuietServer(uvicorn.Server):
     """Leaves signals to the composition root, which stops more than HTTP."""
 
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        from contextlib import nullcontext
-
         return nullcontext()
 
 

@@ -6,7 +6,7 @@ access rule in the table, so that a route without one cannot exist.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import structlog
 
@@ -53,8 +53,6 @@ class Request:
 
     def query(self) -> dict[str, str]:
         """Query parameters; of repeated ones the first counts."""
-        from urllib.parse import parse_qsl
-
         found: dict[str, str] = {}
         for name, value in parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True):
             found.setdefault(name, value)
