@@ -131,4 +131,4 @@ simulate: setup ## run seeded worlds in virtual time: make simulate SEEDS=2000
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 bench: setup ## measure on this machine: make bench ARGS="--help"
-	$(BIN)/python benchmarks/driver.py $(ARGS)
+	$(BIN)/python -m benchmarks.driver $(ARGS)

@@ -7,6 +7,8 @@ measurements in memory:
     POST /api/inngest?fnId=&stepId= a call request
     GET  /stats[?finals=N&wait_s=S] counters; waits until N runs have ended, at most S seconds
     GET  /stats/runs                the time line of each run
+    GET  /stats/held                when each held call arrived
+    POST /release                   answer the held calls, and hold no more until the next reset
     POST /reset                     forget all of it
 
 Times are nanoseconds of `time.time_ns()`, which the driver on the same host reads from the same clock.
@@ -43,6 +45,10 @@ PROTOCOL_HEADERS = [
     (b"x-inngest-sdk", b"bench:v1"),
     (b"x-inngest-req-version", b"2"),
 ]
+HELD_FUNCTIONS = frozenset({"held", "single"})
+"""Their calls are answered once the driver says so."""
+LIMITS: dict[str, dict[str, object]] = {"single": {"concurrency": 1}}
+"""Options of functions besides those that all have."""
 DONE: Reply = (200, b"null")
 NOTHING_NEW: Reply = (206, b"[]")
 
@@ -102,6 +108,8 @@ class Functions:
             "sleepy": lambda memos, step: in_order(self._sleepy, memos),
             "waiter": lambda memos, step: in_order(self._waiter, memos),
             "sleeper": lambda memos, step: in_order(self._sleeper, memos),
+            "held": lambda memos, step: DONE,
+            "single": lambda memos, step: DONE,
         }
 
     def _parallel5(self, memos: int, step: str) -> Reply:
@@ -140,6 +148,8 @@ class Measurements:
         self.first_arrived_at_ns = 0
         self.last_final_at_ns = 0
         self.runs: dict[str, RunTimes] = {}
+        self.held_at_ns: list[int] = []
+        self.released = asyncio.Event()
         self._waiting: list[tuple[int, asyncio.Event]] = []
 
     def record(
@@ -188,6 +198,7 @@ class Measurements:
             "calls": self.calls,
             "runs": len(self.runs),
             "finals": self.finals,
+            "held": len(self.held_at_ns),
             "repeated_finals": self.repeated_finals,
             "request_bytes": self.request_bytes,
             "first_arrived_at_ns": self.first_arrived_at_ns,
@@ -221,6 +232,11 @@ class App:
                 await reply(send, 200, await self._stats(scope["query_string"]))
             case "GET", "/stats/runs":
                 await reply(send, 200, orjson.dumps(self._measured.runs))
+            case "GET", "/stats/held":
+                await reply(send, 200, orjson.dumps(self._measured.held_at_ns))
+            case "POST", "/release":
+                self._measured.released.set()
+                await reply(send, 200, b"{}")
             case "POST", "/reset":
                 self._measured = Measurements()
                 await reply(send, 200, b"{}")
@@ -231,6 +247,9 @@ class App:
         request = orjson.loads(body)
         call = request["ctx"]
         function, step = self._target(scope["query_string"])
+        if function in HELD_FUNCTIONS:
+            self._measured.held_at_ns.append(arrived_at_ns)
+            await self._measured.released.wait()
         status, answer = self._functions[function](len(call["stack"]["stack"] or ()), step)
         await reply(send, status, answer)
         sent_at_ns = (request["event"]["data"] or {}).get("sent_at_ns", 0)
@@ -284,6 +303,7 @@ class App:
             "id": function_id,
             "name": name,
             "triggers": [{"event": f"bench/{name}"}],
+            **LIMITS.get(name, {}),
             "steps": {"step": {"id": "step", "name": "step", "runtime": runtime, "retries": {"attempts": 4}}},
         }
 
