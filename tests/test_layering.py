@@ -23,7 +23,7 @@ SOURCES = {"inngest_server": ROOT / "server" / "src", "inngest": ROOT / "sdk" / 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "ids", "scheduling.cron", "wire"),
     ("apps", "events", "flow_control", "runs"),
-    ("protocol", "storage", "storage.records", "explain"),
+    ("protocol", "storage", "storage.records", "explain", "traces"),
     ("clock", "settings"),
     ("backend",),
     ("api", "connect", "engine", "execution", "observability", "realtime", "scheduling", "ui"),
@@ -52,7 +52,7 @@ FORBIDDEN_IMPORTS_IN_CORE: dict[str, tuple[str, ...]] = {
         "uuid.uuid7",
     ),
     "log": ("logging", "opentelemetry", "prometheus_client", "structlog"),
-    "reach the network": ("aiohttp", "http.client", "httpx", "socket", "ssl", "urllib.request", "websockets"),
+    "reach the network": ("aiohappyeyeballs", "aiohttp", "http.client", "httpx", "socket", "ssl", "urllib.request", "websockets"),
     "serve": ("http.server", "socketserver", "starlette", "uvicorn"),
     "reach a database": ("asyncpg", "redis", "sqlite3"),
     "reach the system": (
