@@ -23,7 +23,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test unit check format lint types simulate bench lock clean \
-	interop interop-python interop-typescript
+	interop interop-python interop-typescript interop-typescript-v3
 
 help: ## explain the targets
 	@echo "make TARGET, where TARGET is one of"
@@ -61,19 +61,20 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
 clean: ## remove the environments, caches and build results
-	rm -rf $(VENV) $(INTEROP_PYTHON)/.venv $(INTEROP_TYPESCRIPT)/node_modules
+	rm -rf $(VENV) $(INTEROP_PYTHON)/.venv $(addsuffix /node_modules,$(INTEROP_NODE))
 	rm -rf .pytest_cache .ruff_cache .hypothesis server/dist sdk/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the official SDKs, each in an environment of its own ---------------------------------------
 
 INTEROP_PYTHON := tests/interop/python
-INTEROP_TYPESCRIPT := tests/interop/typescript
+# Version 4 and version 3 of the TypeScript SDK.
+INTEROP_NODE := tests/interop/typescript tests/interop/typescript_v3
 
 # $(call missing,WHAT,REASON): a missing piece is skipped on a laptop and fails in continuous integration.
 missing = if [ "$${CI:-}" = true ]; then echo "$(1): $(2)" >&2; exit 1; else echo "$(1) skipped: $(2)"; fi
 
-interop: interop-python interop-typescript ## install the official SDKs that the interop tests talk to
+interop: interop-python interop-typescript interop-typescript-v3 ## install the official SDKs that the interop tests talk to
 
 ifeq ($(wildcard $(INTEROP_PYTHON)/requirements.txt),)
 interop-python:
@@ -88,19 +89,17 @@ $(INTEROP_PYTHON)/.venv/.installed: $(INTEROP_PYTHON)/requirements.txt | $(BIN)/
 	@$(INTEROP_PYTHON)/.venv/bin/python -m pip install -qq --require-hashes -r $<
 	@touch $@
 
-ifeq ($(wildcard $(INTEROP_TYPESCRIPT)/package-lock.json),)
-interop-typescript:
-	@$(call missing,interop-typescript,$(INTEROP_TYPESCRIPT)/package-lock.json is not there)
-else ifeq ($(shell command -v npm 2>/dev/null),)
-interop-typescript:
-	@$(call missing,interop-typescript,Node.js and npm are not installed)
+ifeq ($(shell command -v npm 2>/dev/null),)
+interop-typescript interop-typescript-v3:
+	@$(call missing,$@,Node.js and npm are not installed)
 else
-interop-typescript: $(INTEROP_TYPESCRIPT)/node_modules/.installed
+interop-typescript: tests/interop/typescript/node_modules/.installed
+interop-typescript-v3: tests/interop/typescript_v3/node_modules/.installed
 endif
 
-$(INTEROP_TYPESCRIPT)/node_modules/.installed: $(INTEROP_TYPESCRIPT)/package.json $(INTEROP_TYPESCRIPT)/package-lock.json
-	@echo "Installing the official TypeScript SDK into $(INTEROP_TYPESCRIPT)/node_modules ..."
-	@cd $(INTEROP_TYPESCRIPT) && npm ci --no-audit --no-fund --loglevel=error
+$(addsuffix /node_modules/.installed,$(INTEROP_NODE)): %/node_modules/.installed: %/package.json %/package-lock.json
+	@echo "Installing an official TypeScript SDK into $*/node_modules ..."
+	@cd $* && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # ---- work ---------------------------------------------------------------------------------------

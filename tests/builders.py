@@ -142,6 +142,7 @@ def make_app_row(app_id: str = APP_ID, **changes: Any) -> AppRow:
         error="",
         synced_at_ms=T0_MS,
         archived_at_ms=None,
+        autodiscovered=0,
     )._replace(**changes)
 
 

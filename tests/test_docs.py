@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from inngest_server import app as server
-from inngest_server.api import replies
+from inngest_server.api import connections, lane, replies
+from inngest_server.api.graphql import documents as graphql_documents
+from inngest_server.api.graphql import endpoint as graphql_endpoint
+from inngest_server.api.graphql import pages as graphql_pages
+from inngest_server.api.graphql import session as graphql_session
 from inngest_server.api.table import route_table
 from inngest_server.apps import config, unenforced
 from inngest_server.cli import examination
@@ -19,8 +22,10 @@ from inngest_server.cli import flags as cli_flags
 from inngest_server.clock import SystemClock, system_random
 from inngest_server.engine import crons, engine, events
 from inngest_server.engine.functions import ENFORCED_OPTIONS
+from inngest_server.events import form
 from inngest_server.events.expressions import functions as expression_functions
 from inngest_server.events.expressions import limits as expression_limits
+from inngest_server.execution import gateway, transport
 from inngest_server.observability import metrics
 from inngest_server.observability.loop_lag import LoopLag
 from inngest_server.runs.records import RunStatus
@@ -29,6 +34,7 @@ from inngest_server.runs.run import Limits
 from inngest_server.runs.turn import TIMEOUT_MAX_MS
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.sqlite import checkpoints
+from inngest_server.traces.span import Phase
 from inngest_server.wire import json as wire_json
 from inngest_server.wire import limits as wire_limits
 from inngest_server.wire.durations import parse_duration_ms
@@ -214,6 +220,11 @@ def test_the_lifecycle_page_lists_the_statuses_and_the_delays_between_tries() ->
     assert [attempt.split()[0] for attempt, _ in rows] == [str(n) for n in range(len(RETRY_DELAYS_MS))]
 
 
+def test_the_lifecycle_page_lists_the_phases_of_traces() -> None:
+    phases = [code_of(row[0])[0] for row in table("reference/run-lifecycle.md", "Trace")]
+    assert phases == [phase.value for phase in Phase]
+
+
 def test_the_expressions_page_names_every_function() -> None:
     page = text_of(ROOT / "docs/reference/expressions.md")
     known = expression_functions.FUNCTIONS.keys() | expression_functions.METHODS.keys()
@@ -234,8 +245,13 @@ def test_the_limits_page_has_the_limits_of_the_code() -> None:
         "events in a request": wire_limits.EVENTS_PER_POST_MAX,
         "size of an event": wire_limits.EVENT_BYTES_MAX,
         "body of a request": wire_limits.BODY_BYTES_MAX,
-        "headers of a request": server.HEAD_BYTES_MAX,
-        "time to send a body": replies.BODY_TIMEOUT_S * 1000,
+        "headers of a request": connections.HEAD_BYTES_MAX,
+        "time to send headers": connections.HEAD_TIMEOUT_S * 1000,
+        "silence within a body": replies.PACE.silence_s * 1000,
+        "bytes of a body each second": replies.PACE.bytes_per_s,
+        "connections": connections.CONNECTIONS_MAX,
+        "size of a form": form.FORM_BYTES_MAX,
+        "fields of a form": form.FORM_FIELDS_MAX,
         "nesting of JSON": wire_json.DEPTH_MAX,
         "event name": wire_limits.EVENT_NAME_CHARS_MAX,
         "event id": wire_limits.EVENT_ID_CHARS_MAX,
@@ -244,15 +260,37 @@ def test_the_limits_page_has_the_limits_of_the_code() -> None:
         "bytes of events waiting to be decided": options.undecided_bytes_max,
         "steps of a run": run.steps_max,
         "result of a step": run.output_bytes_max,
+        "input of a step": run.input_bytes_max,
+        "values of the event that a wait keeps": run.captured_bytes_max,
+        "gateway requests of a run": run.requests_bytes_max,
         "state of a run": run.state_bytes_max,
         "answer of an app": wire_limits.RESPONSE_BYTES_MAX,
         "call request": wire_limits.CALL_BODY_BYTES_MAX,
         "duration of a call": wire_limits.CALL_TIMEOUT_S * 1000,
         "redirects of a call": wire_limits.SDK_REDIRECTS_MAX,
+        "answer to a gateway request": wire_limits.GATEWAY_RESPONSE_BYTES_MAX,
+        "redirects of a gateway request": transport.FETCH_REDIRECTS_MAX,
+        "gateway requests to one host": gateway.HOST_CONNECTIONS,
         "sleep or wait": TIMEOUT_MAX_MS,
         "retries of a function": config.RETRIES_MAX,
         "slots that cron catch-up runs": crons.CATCH_UP_SLOTS_MAX,
         "text of an expression": expression_limits.TEXT_CHARS_MAX,
+    }
+
+
+def test_the_api_page_has_the_bounds_of_graphql() -> None:
+    bounds = table("reference/http-api.md", "Bounds of a query")
+    assert {name: amount(value) for name, value in bounds} == {
+        "body of a query": graphql_endpoint.GRAPHQL_BYTES_MAX,
+        "text of a document": graphql_documents.DOCUMENT_CHARS_MAX,
+        "tokens of a document": graphql_documents.TOKENS_MAX,
+        "fields with fragments put in": graphql_documents.FIELDS_MAX,
+        "fields at the top": graphql_documents.ROOT_FIELDS_MAX,
+        "nesting of fields": graphql_documents.DEPTH_MAX,
+        "rows of a page": graphql_pages.PAGE_MAX,
+        "fields of an answer": graphql_session.RESOLVED_FIELDS_MAX,
+        "payloads of an answer": graphql_session.ANSWER_BYTES_MAX,
+        "queries waiting to be answered": lane.WAITING_MAX,
     }
 
 
@@ -270,6 +308,8 @@ CODE_ARGUMENT = {
     "EvaluationError": 0,
     "RunFailure": 0,
     "_failed": 0,
+    "_request_failed": 2,
+    "failed": 1,
     "refuse": 1,
     "transport_failed": 0,
     "warn": 1,
@@ -277,9 +317,7 @@ CODE_ARGUMENT = {
 INSIDE = {
     # Their callers translate these; nobody outside of the server sees them.
     "invalid_cron", "invalid_time", "transport",
-    # Of requests that are signed by others, which this server does not take yet.
-    "signature_expired", "signature_invalid", "signature_malformed", "signature_mismatch",
-    "signature_missing",
+    "signature_invalid",  # The root of the others.
 }  # fmt: skip
 
 

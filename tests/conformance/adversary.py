@@ -18,9 +18,11 @@ from inngest_server.storage.protocol import (
     CommitResult,
     Counts,
     EventQuery,
+    FoundRun,
     LivePage,
     Outcome,
     RowT,
+    RunHistory,
     RunQuery,
     Storage,
 )
@@ -142,6 +144,14 @@ class AdversaryStorage:
         await self._hold_back()
         return await self.inner.journals(run_ids)
 
+    async def salvage(self, kind: type[RowT], keys: Sequence[Key]) -> list[RowT]:
+        await self._hold_back()
+        return await self.inner.salvage(kind, keys)
+
+    async def salvage_journal(self, run_id: str) -> list[JournalRow]:
+        await self._hold_back()
+        return await self.inner.salvage_journal(run_id)
+
     async def subscribers(self, names: Sequence[str]) -> dict[str, list[int]]:
         await self._hold_back()
         return await self.inner.subscribers(names)
@@ -154,21 +164,61 @@ class AdversaryStorage:
         await self._hold_back()
         return await self.inner.list_events(query)
 
+    async def count_events(self, query: EventQuery) -> int:
+        await self._hold_back()
+        return await self.inner.count_events(query)
+
+    async def scan_events(self, query: EventQuery) -> AsyncIterator[Sequence[EventRow]]:
+        await self._hold_back()
+        async for page in self.inner.scan_events(query):
+            await self._pause()
+            yield page
+
     async def list_runs(self, query: RunQuery) -> list[RunRow]:
         await self._hold_back()
         return await self.inner.list_runs(query)
+
+    async def count_runs(self, query: RunQuery) -> int:
+        await self._hold_back()
+        return await self.inner.count_runs(query)
+
+    async def scan_runs(self, query: RunQuery) -> AsyncIterator[Sequence[FoundRun]]:
+        await self._hold_back()
+        async for page in self.inner.scan_runs(query):
+            await self._pause()
+            yield page
 
     async def runs_of_event(self, internal_id: str) -> list[RunRow]:
         await self._hold_back()
         return await self.inner.runs_of_event(internal_id)
 
+    async def runs_of_events(self, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
+        await self._hold_back()
+        return await self.inner.runs_of_events(internal_ids)
+
     async def items_of_run(self, run_id: str) -> list[ItemRow]:
         await self._hold_back()
         return await self.inner.items_of_run(run_id)
 
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, RunHistory]:
+        await self._hold_back()
+        return await self.inner.histories(run_ids)
+
+    async def runs_that_opened(self, run_ids: Sequence[str], op: str) -> frozenset[str]:
+        await self._hold_back()
+        return await self.inner.runs_that_opened(run_ids, op)
+
     async def prune(self, before_ms: int, limit: int) -> int:
         await self._hold_back()
         return await self.inner.prune(before_ms, limit)
+
+    async def oldest_ms(self) -> int | None:
+        await self._hold_back()
+        return await self.inner.oldest_ms()
+
+    async def used_bytes(self) -> int:
+        await self._hold_back()
+        return await self.inner.used_bytes()
 
     async def counts(self) -> Counts:
         await self._hold_back()

@@ -16,7 +16,7 @@ from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.runs.records import ItemRow, JournalRow, RunRow, RunStatus, WaitRow
 from inngest_server.storage.memory import MemoryStorage
-from inngest_server.storage.protocol import Batch, EventQuery, RunQuery, Storage
+from inngest_server.storage.protocol import Batch, EventQuery, RunCursor, RunOrder, RunQuery, Storage
 from inngest_server.storage.records import Key, MessageRow, Row, SubscriberRow
 from inngest_server.storage.sqlite import SQLiteStorage
 from tests.builders import (
@@ -60,6 +60,7 @@ def run_rows(draw: st.DrawFn) -> RunRow:
         function_id=f"f{index % 2}",
         event_id=EVENT_IDS[index // 2],
         created_at_ms=draw(moments),
+        started_at_ms=draw(st.none() | moments),
         ended_at_ms=draw(st.none() | moments),
         status=draw(st.sampled_from([status.value for status in RunStatus])),
         output=draw(st.none() | payloads),
@@ -85,7 +86,9 @@ rows = st.one_of(
     run_rows(),
     event_rows(),
     st.builds(
-        lambda index, shard, run, attempt: make_item(f"i{index}", RUN_IDS[run], shard=shard, attempt=attempt),
+        lambda index, shard, run, attempt: make_item(
+            f"{RUN_IDS[run]}.{index}", RUN_IDS[run], shard=shard, attempt=attempt
+        ),
         indexes,
         shards,
         indexes,
@@ -131,7 +134,7 @@ messages = st.builds(
 KEYS_OF: dict[type[Row], list[Key]] = {
     RunRow: [*RUN_IDS],
     EventRow: [*EVENT_IDS],
-    ItemRow: [f"i{n}" for n in range(KEYS)],
+    ItemRow: [f"{run_id}.{n}" for run_id in RUN_IDS for n in range(KEYS)],
     WaitRow: [f"{run_id}.w" for run_id in RUN_IDS],
     MarkRow: [f"m{n}" for n in range(KEYS)],
     AppRow: [f"a{n}" for n in range(KEYS)],
@@ -148,22 +151,25 @@ removals = st.sampled_from([*KEYS_OF]).flatmap(
 event_queries = st.builds(
     EventQuery,
     limit=st.integers(0, 4),
-    older_than=st.none() | st.sampled_from(EVENT_IDS),
-    name=st.none() | st.sampled_from(NAMES),
-    received_after_ms=st.none() | moments,
-    received_before_ms=st.none() | moments,
+    after=st.none() | st.sampled_from(EVENT_IDS),
+    names=st.none() | st.frozensets(st.sampled_from([*NAMES, "none"]), max_size=2),
+    from_ms=st.none() | moments,
+    until_ms=st.none() | moments,
     include_internal=st.booleans(),
+    with_bodies=st.booleans(),
 )
 run_queries = st.builds(
     RunQuery,
     limit=st.integers(0, 4),
-    older_than=st.none() | st.sampled_from(RUN_IDS),
-    function_id=st.none() | st.sampled_from(["f0", "f1", "none"]),
-    statuses=st.sets(st.sampled_from([status.value for status in RunStatus]), max_size=2).map(
-        lambda found: tuple(sorted(found))
-    ),
-    created_after_ms=st.none() | moments,
-    created_before_ms=st.none() | moments,
+    order=st.sampled_from(RunOrder),
+    ascending=st.booleans(),
+    after=st.none() | st.builds(RunCursor, moments, st.sampled_from(RUN_IDS)),
+    from_ms=st.none() | moments,
+    until_ms=st.none() | moments,
+    statuses=st.none() | st.frozensets(st.sampled_from([status.value for status in RunStatus]), max_size=2),
+    function_ids=st.none() | st.frozensets(st.sampled_from(["f0", "f1", "none"]), max_size=2),
+    event_id=st.none() | st.sampled_from(EVENT_IDS),
+    with_outputs=st.booleans(),
 )
 
 
@@ -180,7 +186,9 @@ async def everything(storage: Storage, loaded: set[int]) -> dict[str, Any]:
         "subscribers": await storage.subscribers(NAMES),
         "counts": await storage.counts(),
         "time": await storage.domain_time_ms(),
+        "oldest": await storage.oldest_ms(),
         "of events": [await storage.runs_of_event(event_id) for event_id in EVENT_IDS],
+        "of all events": await storage.runs_of_events([*EVENT_IDS, "none"]),
         "of runs": [await storage.items_of_run(run_id) for run_id in RUN_IDS],
         "messages": [await storage.messages(shard, 100) for shard in range(SHARD_COUNT)],
     }
@@ -272,10 +280,12 @@ class Comparison(RuleBasedStateMachine):
     @rule(query=event_queries)
     def list_events(self, query: EventQuery) -> None:
         self.same(lambda storage: storage.list_events(query))
+        self.same(lambda storage: storage.count_events(query))
 
     @rule(query=run_queries)
     def list_runs(self, query: RunQuery) -> None:
         self.same(lambda storage: storage.list_runs(query))
+        self.same(lambda storage: storage.count_runs(query))
 
     @rule(before_ms=moments, limit=st.integers(0, 3))
     def prune(self, before_ms: int, limit: int) -> None:

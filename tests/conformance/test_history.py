@@ -1,10 +1,20 @@
 """What every storage remembers of the past, lists and forgets."""
 
+from typing import Any
+
 import pytest
 
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.runs.records import RunRow
-from inngest_server.storage.protocol import EventQuery, RunQuery, Storage
+from inngest_server.storage.protocol import (
+    SCAN_BYTES,
+    SCAN_ROWS,
+    EventQuery,
+    RunCursor,
+    RunOrder,
+    RunQuery,
+    Storage,
+)
 from inngest_server.storage.records import Row
 from tests.builders import (
     DAY_MS,
@@ -49,12 +59,12 @@ RUNS = [
     [
         (EventQuery(limit=10), [5, 4, 3, 2, 1, 0]),
         (EventQuery(limit=2), [5, 4]),
-        (EventQuery(limit=2, older_than=EVENTS[4].internal_id), [3, 2]),
-        (EventQuery(limit=10, name="inngestion"), [4, 2, 0]),
+        (EventQuery(limit=2, after=EVENTS[4].internal_id), [3, 2]),
+        (EventQuery(limit=10, names=frozenset(["inngestion"])), [4, 2, 0]),
         (EventQuery(limit=10, include_internal=False), [4, 2, 0]),
-        (EventQuery(limit=10, received_after_ms=T0_MS + 3 * HOUR_MS), [5, 4]),
-        (EventQuery(limit=10, received_before_ms=T0_MS + 2 * HOUR_MS), [1, 0]),
-        (EventQuery(limit=10, received_after_ms=T0_MS - DAY_MS, received_before_ms=0), []),
+        (EventQuery(limit=10, from_ms=T0_MS + 3 * HOUR_MS), [5, 4, 3]),
+        (EventQuery(limit=10, until_ms=T0_MS + 2 * HOUR_MS), [1, 0]),
+        (EventQuery(limit=10, from_ms=T0_MS - DAY_MS, until_ms=0), []),
         (EventQuery(limit=0), []),
     ],
 )
@@ -65,21 +75,111 @@ async def test_events_are_listed_newest_first(
     assert await storage.list_events(query) == [EVENTS[n] for n in expected]
 
 
+def of(*, limit: int = 10, functions: str = "", statuses: str = "", **others: Any) -> RunQuery:
+    """A query of functions and statuses named in one text, none if it is empty."""
+    return RunQuery(
+        limit=limit,
+        **others,
+        function_ids=frozenset(functions.split()) if functions else None,
+        statuses=frozenset(statuses.split()) if statuses else None,
+    )
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (RunQuery(limit=10), [5, 4, 3, 2, 1, 0]),
-        (RunQuery(limit=2, older_than=RUNS[4].run_id), [3, 2]),
-        (RunQuery(limit=10, function_id="f1"), [5, 3, 1]),
-        (RunQuery(limit=10, statuses=("Failed", "Running")), [4, 3, 1, 0]),
-        (RunQuery(limit=10, function_id="f0", statuses=("Failed",)), [4]),
-        (RunQuery(limit=10, created_after_ms=T0_MS + 3), [5, 4, 3]),
-        (RunQuery(limit=10, created_before_ms=T0_MS + 3), [2, 1, 0]),
+        (of(), [5, 4, 3, 2, 1, 0]),
+        (of(ascending=True), [0, 1, 2, 3, 4, 5]),
+        (of(limit=2, after=RunCursor(0, RUNS[4].run_id)), [3, 2]),
+        (of(limit=2, after=RunCursor(0, RUNS[4].run_id), functions="f0 f1"), [3, 2]),
+        (of(limit=2, after=RunCursor(0, RUNS[1].run_id), functions="f0 f1", ascending=True), [2, 3]),
+        (of(functions="f1"), [5, 3, 1]),
+        (of(functions="none"), []),
+        (of(statuses="Failed Running"), [4, 3, 1, 0]),
+        (of(statuses="Failed Running", ascending=True), [0, 1, 3, 4]),
+        (of(functions="f0", statuses="Failed"), [4]),
+        (RunQuery(limit=10, statuses=frozenset()), []),
+        (RunQuery(limit=10, function_ids=frozenset()), []),
+        (of(from_ms=T0_MS + 3), [5, 4, 3]),
+        (of(until_ms=T0_MS + 3), [2, 1, 0]),
+        (of(from_ms=T0_MS + 1, until_ms=T0_MS + 5, functions="f0"), [4, 2]),
+        (of(event_id=EVENT_ID, functions="f0"), [4, 2, 0]),
+        (of(event_id="none"), []),
+        (of(limit=0, functions="f0"), []),
     ],
 )
-async def test_runs_are_listed_newest_first(storage: Storage, query: RunQuery, expected: list[int]) -> None:
+async def test_runs_are_listed_by_id(storage: Storage, query: RunQuery, expected: list[int]) -> None:
     await put(storage, *RUNS)
     assert await storage.list_runs(query) == [RUNS[n] for n in expected]
+
+
+STARTED, ENDED = RunOrder.STARTED, RunOrder.ENDED
+TIMED = [
+    # (started, ended) minutes after T0; the third and fourth start at one moment.
+    run._replace(
+        started_at_ms=None if times[0] is None else T0_MS + times[0] * 60_000,
+        ended_at_ms=None if times[1] is None else T0_MS + times[1] * 60_000,
+    )
+    for run, times in zip(RUNS, [(5, 6), (None, 1), (4, None), (4, 9), (3, 8), (None, None)], strict=True)
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (of(order=STARTED), [0, 3, 2, 4]),
+        (of(order=STARTED, ascending=True), [4, 2, 3, 0]),
+        (of(order=STARTED, functions="f0"), [0, 2, 4]),
+        (of(order=STARTED, from_ms=T0_MS + 4 * 60_000), [0, 3, 2]),
+        (of(order=STARTED, until_ms=T0_MS + 5 * 60_000), [3, 2, 4]),
+        (of(order=STARTED, after=RunCursor(T0_MS + 4 * 60_000, RUNS[3].run_id)), [2, 4]),
+        (of(order=STARTED, after=RunCursor(T0_MS + 4 * 60_000, RUNS[2].run_id), ascending=True), [3, 0]),
+        (of(order=STARTED, event_id=EVENT_ID, statuses="Running"), [0, 3]),
+        (of(order=ENDED), [3, 4, 0, 1]),
+        (of(order=ENDED, statuses="Failed"), [4, 1]),
+        (of(order=ENDED, from_ms=-(2**70), until_ms=2**70), [3, 4, 0, 1]),
+        (of(order=ENDED, from_ms=2**70), []),
+    ],
+)
+async def test_runs_are_listed_by_the_moments_that_they_have(
+    storage: Storage, query: RunQuery, expected: list[int]
+) -> None:
+    await put(storage, *TIMED)
+    assert await storage.list_runs(query) == [TIMED[n] for n in expected]
+
+
+async def test_a_list_without_payloads_has_all_else(storage: Storage) -> None:
+    run = make_run_row(ended_at_ms=T0_MS + 1)
+    await put(storage, run, make_event_row())
+
+    assert await storage.list_runs(RunQuery(limit=1, with_outputs=False)) == [run._replace(output=None)]
+    assert await storage.list_events(EventQuery(limit=1, with_bodies=False)) == [make_event_row(body=None)]
+    assert await storage.runs_of_events([EVENT_ID, "none"]) == {EVENT_ID: [run._replace(output=None)]}
+
+
+async def test_a_scan_reads_bounded_pages_of_runs_with_their_events(storage: Storage) -> None:
+    runs = [make_run_row(make_ulid(n), event_id=make_ulid(n % 7)) for n in range(SCAN_ROWS + 5)]
+    large = make_run_row(make_ulid(3_000), ended_at_ms=T0_MS, output=bytes(SCAN_BYTES))
+    events = [make_event_row(make_ulid(n), event_id=f"e{n}") for n in range(6)]
+    await put(storage, *runs, large, *events)
+
+    pages = [page async for page in storage.scan_runs(RunQuery(limit=SCAN_ROWS + 3))]
+
+    assert [len(page) for page in pages] == [1, SCAN_ROWS, 2]
+    shown = [large, *runs[::-1]][: SCAN_ROWS + 3]
+    of_events = {event.internal_id: event for event in events}
+    assert [one for page in pages for one in page] == [(run, of_events.get(run.event_id)) for run in shown]
+
+
+async def test_a_scan_reads_bounded_pages_of_events(storage: Storage) -> None:
+    events = [make_event_row(make_ulid(n)) for n in range(SCAN_ROWS + 1)]
+    large = make_event_row(make_ulid(3_000), body=bytes(SCAN_BYTES))
+    await put(storage, *events, large)
+
+    pages = [page async for page in storage.scan_events(EventQuery(limit=2 * SCAN_ROWS))]
+
+    assert [len(page) for page in pages] == [1, SCAN_ROWS, 1]
+    assert [one for page in pages for one in page] == [large, *events[::-1]]
 
 
 async def test_the_runs_of_an_event_are_listed_oldest_first(storage: Storage) -> None:
@@ -89,8 +189,9 @@ async def test_the_runs_of_an_event_are_listed_oldest_first(storage: Storage) ->
 
 
 async def test_the_items_of_a_run_are_listed_by_id(storage: Storage) -> None:
-    await put(storage, make_item("b"), make_item("a"), make_item("c", "other"))
-    assert await storage.items_of_run(RUN_ID) == [make_item("a"), make_item("b")]
+    items = [make_item(f"{RUN_ID}.{n}") for n in range(2)]
+    await put(storage, *reversed(items), make_item(f"{make_ulid(0)}.0"), make_item(f"{make_ulid(2)}.0"))
+    assert await storage.items_of_run(RUN_ID) == items
 
 
 # ---- pruning ------------------------------------------------------------------------------------
@@ -149,6 +250,31 @@ async def test_pruning_goes_in_slices_oldest_first(storage: Storage) -> None:
     while await prune(storage, limit=70):
         pass
     assert (await storage.counts()).events == 0
+
+
+async def test_used_bytes_are_those_of_what_is_there(storage: Storage) -> None:
+    empty = await storage.used_bytes()
+    row = make_run_row(ended_at_ms=T0_MS, output=bytes(100_000))
+    await put(storage, row, make_event_row(body=bytes(200_000)), make_journal_entry(payload=bytes(300_000)))
+    full = await storage.used_bytes()
+    await put(storage, row)
+    again = await storage.used_bytes()
+
+    assert await prune(storage) == 3
+    left = await storage.used_bytes()
+
+    assert 600_000 < full - empty < 700_000
+    assert abs(again - full) < 20_000
+    assert left - empty < 50_000
+
+
+async def test_the_oldest_is_the_first_end_or_the_first_event(storage: Storage) -> None:
+    assert await storage.oldest_ms() is None
+    await put(storage, make_run_row("live"), make_run_row("ended", ended_at_ms=T0_MS + 5))
+    assert await storage.oldest_ms() == T0_MS + 5
+    await put(storage, make_event_row(make_ulid(1), received_at_ms=T0_MS + 3))
+    await put(storage, make_event_row(make_ulid(2), received_at_ms=T0_MS + 4))
+    assert await storage.oldest_ms() == T0_MS + 3
 
 
 async def test_live_rows_are_never_pruned(storage: Storage) -> None:

@@ -28,9 +28,9 @@ import orjson
 
 from tests.integration.audit import Acknowledged, Findings, audit, connect
 from tests.integration.sigkill_app import APP_ID, PLANS, SERVE_PATH
-from tests.integration.slow_disk import compile_shim
 from tests.support.processes import REPOSITORY, Process, free_port
 from tests.support.server import ServerProcess
+from tests.support.shim import compile_shim
 
 START_TIMEOUT_S = 30.0
 SETTLE_TIMEOUT_S = 60.0

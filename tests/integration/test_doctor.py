@@ -23,7 +23,7 @@ from tests.unit.runs.builders import make_failure, make_op, ran
 pytestmark = pytest.mark.integration
 
 PLACED = "shop/order.placed"
-CHECKS = 8
+CHECKS = 9
 
 
 class SQLiteOffice(Office):
@@ -163,9 +163,12 @@ def test_damage_is_found_and_explained(
 
 def test_pages_that_were_overwritten_are_found(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = directory / "main.db"
+    connection = sqlite3.connect(path)
+    roots = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name IN ('journal', 'events')")
     data = bytearray(path.read_bytes())
-    for page in range(8, len(data) // 4096, 3):
-        data[page * 4096 : page * 4096 + 600] = os.urandom(600)
+    for (page,) in roots:
+        data[(page - 1) * 4096 : (page - 1) * 4096 + 600] = os.urandom(600)
+    connection.close()
     path.write_bytes(data)
     assert main(["doctor", "--sqlite-dir", str(directory)]) == 1
     shown = capsys.readouterr().out

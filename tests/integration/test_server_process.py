@@ -1,33 +1,39 @@
 """What a server process promises whoever runs it: durability, recovery, clear refusals, a clean end.
 
-The disk is made slow or broken by a library that is loaded into the server: see `slow_disk.py`.
+The disk is made slow or broken by a library that is loaded into the server: see `tests/support/shim.py`.
 """
 
 import asyncio
-import base64
-import contextlib
 import http.client
 import json
 import os
 import signal
 import socket
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 import pytest
 
-from tests.integration.slow_disk import Disk, compile_shim
 from tests.support.api import request
 from tests.support.processes import Process, free_port, wait_for
+from tests.support.scripted import (
+    Answer,
+    App,
+    done,
+    ran,
+    rows,
+    run_to_its_end,
+    seed,
+    slept,
+    step_hash,
+    wait_ended,
+)
 from tests.support.server import COMMAND, ServerProcess
+from tests.support.shim import Shim
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -37,175 +43,11 @@ STOP_S = 8.0
 """A stop takes no longer than this when what is under way ends within a second or two."""
 
 
-# ---- an app -------------------------------------------------------------------------------------
-
-
-class Called(NamedTuple):
-    """A call that the app received."""
-
-    function: str
-    run_id: str
-    step: str
-    memos: dict[str, Any]
-
-
-Answer = tuple[int, Any]
-
-
-def step_hash(step: str) -> str:
-    return sha1(step.encode()).hexdigest()
-
-
-def ran(step: str, data: object) -> Answer:
-    return 206, [{"op": "StepRun", "id": step_hash(step), "name": step, "data": data}]
-
-
-def slept(step: str, duration: str) -> Answer:
-    return 206, [{"op": "Sleep", "id": step_hash(step), "name": duration, "opts": {"duration": duration}}]
-
-
-class App:
-    """An app whose functions are plain Python: the memos in, the answer out."""
-
-    def __init__(self, **functions: Callable[[dict[str, Any]], Answer]) -> None:
-        self.functions = functions
-        self.calls: list[Called] = []
-        self.here = threading.local()
-        """`here.call` is the call that this thread answers."""
-        app = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                call = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                fields = parse_qs(urlsplit(self.path).query)
-                function = fields["fnId"][0].removeprefix("scripted-")
-                app.here.call = Called(function, call["ctx"]["run_id"], fields["stepId"][0], call["steps"])
-                app.calls.append(app.here.call)
-                self._answer(*app.functions[function](call["steps"]))
-
-            def do_PUT(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                self._answer(200, {"message": "ok", "modified": True})
-
-            def _answer(self, status: int, value: object) -> None:
-                body = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.send_header("x-inngest-sdk", "scripted:v1")
-                self.send_header("x-inngest-req-version", "2")
-                with contextlib.suppress(ConnectionError):  # The server may be gone.
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}/api/inngest"
-        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-    def register_at(self, server: ServerProcess) -> None:
-        def config(name: str) -> dict[str, Any]:
-            runtime = {"type": "http", "url": f"{self.url}?fnId=scripted-{name}&stepId=step"}
-            step = {"id": "step", "name": "step", "runtime": runtime, "retries": {"attempts": 2}}
-            return {
-                "id": f"scripted-{name}",
-                "name": name,
-                "triggers": [{"event": f"test/{name}"}],
-                "steps": {"step": step},
-            }
-
-        registration = {
-            "url": self.url,
-            "deployType": "ping",
-            "framework": "none",
-            "appName": "scripted",
-            "sdk": "scripted:v1",
-            "v": "0.1",
-            "functions": [config(name) for name in self.functions],
-        }
-        status, _, body = request("POST", f"{server.url}/fn/register", registration)
-        assert status == 200, body
-
-
-@pytest.fixture
-def make_app() -> Iterator[Callable[..., App]]:
-    apps: list[App] = []
-
-    def make(**functions: Callable[[dict[str, Any]], Answer]) -> App:
-        apps.append(App(**functions))
-        return apps[-1]
-
-    yield make
-    for app in apps:
-        app.close()
-
-
-def done(memos: dict[str, Any]) -> Answer:
-    """A function without steps."""
-    return 200, "done"
-
-
-# ---- reading what is on disk --------------------------------------------------------------------
-
-
-def rows(server: ServerProcess, sql: str, *values: object) -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(f"file:{server.database}?mode=ro", uri=True, timeout=10)
-    try:
-        return connection.execute(sql, values).fetchall()
-    finally:
-        connection.close()
-
-
-def wait_ended(server: ServerProcess, event_id: str, timeout_s: float = 20.0) -> tuple[str, Any]:
-    """Status and output of the event's only run, once it has ended."""
-
-    def ended() -> tuple[str, Any] | None:
-        found = rows(server, "SELECT status, output, ended_at_ms FROM runs WHERE event_id = ?", event_id)
-        assert len(found) <= 1
-        return (found[0][0], json.loads(found[0][1])) if found and found[0][2] is not None else None
-
-    return wait_for(ended, f"the end of the run of {event_id}", timeout_s=timeout_s)
-
-
-def seed(number: int) -> dict[str, str]:
-    """The header with which a client can repeat a request."""
-    entropy = base64.b64encode(number.to_bytes(10, "big")).decode()
-    return {"x-inngest-event-id-seed": f"{time.time_ns() // 1_000_000},{entropy}"}
-
-
 # ---- a disk that is slow or broken --------------------------------------------------------------
 
 
-@pytest.fixture
-def make_disk(tmp_path: Path) -> Callable[[int], Disk]:
-    library = compile_shim(tmp_path)
-    if library is None:
-        pytest.skip("needs Linux and a C compiler: the disk's faults are made by a preloaded library")
-
-    def make(delay_ms: int) -> Disk:
-        fault, log = tmp_path / "fault", tmp_path / "syncs"
-        env = {
-            "LD_PRELOAD": str(library),
-            "SHIM_FAULT": str(fault),
-            "SHIM_LOG": str(log),
-            "SHIM_SYNC_DELAY_MS": str(delay_ms),
-        }
-        return Disk(env, fault, log)
-
-    return make
-
-
 def test_no_200_and_no_call_leaves_before_the_sync_of_its_transaction_returned(
-    tmp_path: Path, make_disk: Callable[[int], Disk], make_app: Callable[..., App]
+    tmp_path: Path, make_shim: Callable[..., Shim], make_app: Callable[..., App]
 ) -> None:
     # SQLite shows a transaction to readers only after the sync of its log has returned.
     found_by_the_app: list[int] = []
@@ -215,7 +57,7 @@ def test_no_200_and_no_call_leaves_before_the_sync_of_its_transaction_returned(
         found_by_the_app.append(len(rows(server, "SELECT 1 FROM items WHERE run_id = ?", run_id)))
         return 200, "done"
 
-    disk = make_disk(SYNC_DELAY_MS)
+    disk = make_shim(sync_delay_ms=SYNC_DELAY_MS)
     app = make_app(look=look)
     server = ServerProcess(tmp_path / "data", "dev", "--no-poll", env=disk.env)
     with server:
@@ -247,7 +89,7 @@ def test_no_200_and_no_call_leaves_before_the_sync_of_its_transaction_returned(
     ],
 )
 def test_a_failing_disk_stops_acknowledging_and_recovers_by_itself(
-    tmp_path: Path, make_disk: Callable[[int], Disk], make_app: Callable[..., App], what: str, told: str
+    tmp_path: Path, make_shim: Callable[..., Shim], make_app: Callable[..., App], what: str, told: str
 ) -> None:
     def slow(memos: dict[str, Any]) -> Answer:
         if step_hash("slow") in memos:
@@ -255,7 +97,7 @@ def test_a_failing_disk_stops_acknowledging_and_recovers_by_itself(
         time.sleep(OUTAGE_S / 2)
         return ran("slow", 1)
 
-    disk = make_disk(0)
+    disk = make_shim()
     app = make_app(noop=done, slow=slow)
     with ServerProcess(tmp_path / "data", "dev", "--no-poll", env=disk.env) as server:
         app.register_at(server)
@@ -340,13 +182,6 @@ def test_a_database_that_is_locked_at_the_start_is_said_in_one_sentence(tmp_path
 # ---- starting -----------------------------------------------------------------------------------
 
 
-def run_to_its_end(log: Path, *options: str | Path) -> tuple[int, str]:
-    """Exit code and output of a server that is expected to refuse."""
-    process = Process([COMMAND, "dev", *options], log=log).start()
-    wait_for(lambda: not process.is_running, "the server ends by itself")
-    return process.stop(), process.log_text()
-
-
 def test_a_second_server_on_the_same_directory_says_who_holds_it(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data", "dev") as server:
         options = ("--port", str(free_port()), "--sqlite-dir", tmp_path / "data")
@@ -355,6 +190,7 @@ def test_a_second_server_on_the_same_directory_says_who_holds_it(tmp_path: Path)
         assert code == 1
         assert f":{server.port} with process id {server.pid}" in said
         assert "--sqlite-dir" in said
+        assert said.index("server.storage_failed") < said.index("server.stopped")
         assert "Traceback" not in said
         assert server.api.is_healthy()
 
@@ -449,7 +285,7 @@ def test_a_sleeping_run_wakes_after_a_restart(tmp_path: Path, make_app: Callable
 
 @pytest.mark.parametrize("delay_ms", [0, SYNC_DELAY_MS])
 def test_sigterm_waits_for_the_answers_of_calls_and_records_them(
-    tmp_path: Path, make_disk: Callable[[int], Disk], make_app: Callable[..., App], delay_ms: int
+    tmp_path: Path, make_shim: Callable[..., Shim], make_app: Callable[..., App], delay_ms: int
 ) -> None:
     def slow(memos: dict[str, Any]) -> Answer:
         if step_hash("slow") in memos:
@@ -459,7 +295,7 @@ def test_sigterm_waits_for_the_answers_of_calls_and_records_them(
         return ran("slow", "kept")
 
     app = make_app(slow=slow)
-    server = ServerProcess(tmp_path / "data", "dev", "--no-poll", env=make_disk(delay_ms).env)
+    server = ServerProcess(tmp_path / "data", "dev", "--no-poll", env=make_shim(sync_delay_ms=delay_ms).env)
     with server:
         app.register_at(server)
         event_ids = server.api.send_all([{"name": "test/slow"}] * 3)

@@ -1,4 +1,4 @@
-"""Both official SDKs against `start`: signed requests, bearers and event keys; and wrong ones."""
+"""The official SDKs against `start`: signed requests, bearers and event keys; and wrong ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ from tests.interop.harness import (
     PYTHON,
     SIGNING_KEY,
     TYPESCRIPT,
+    TYPESCRIPT_V3,
     App,
     Case,
     Sdk,
@@ -28,7 +29,11 @@ from tests.support.server import ServerProcess
 pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("interop-signed")]
 
 WRONG_KEY = "signkey-test-ffffffffffffffffffffffffffffffff"
-SDKS = [pytest.param(PYTHON, id="python"), pytest.param(TYPESCRIPT, id="typescript")]
+SDKS = [
+    pytest.param(PYTHON, id="python"),
+    pytest.param(TYPESCRIPT, id="typescript"),
+    pytest.param(TYPESCRIPT_V3, id="typescript-v3"),
+]
 NAMES = (
     "noop",
     "sequential",
@@ -63,6 +68,14 @@ def typescript(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def typescript_v3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(
+        tmp_path_factory.mktemp("ts3"), TYPESCRIPT_V3, cases=signed_cases(TYPESCRIPT_V3), signed=True
+    ) as made:
+        yield made
+
+
 @pytest.mark.parametrize("case", signed_cases(PYTHON), ids=lambda case: case.id)
 def test_python_case(python: World, case: Case) -> None:
     check(case, python.outcome(case))
@@ -72,6 +85,21 @@ def test_python_case(python: World, case: Case) -> None:
 def test_typescript_case(typescript: World, case: Case) -> None:
     """`sequential` takes one call: the checkpoints between its steps were let in by their bearer."""
     check(case, typescript.outcome(case))
+
+
+@pytest.mark.parametrize("case", signed_cases(TYPESCRIPT_V3), ids=lambda case: case.id)
+def test_typescript_v3_case(typescript_v3: World, case: Case) -> None:
+    check(case, typescript_v3.outcome(case))
+
+
+def test_no_step_sends_the_server_into_its_own_network(python: World) -> None:
+    (run,) = python.api.wait_runs(python.api.send("interop/ai-infer-fails", {}))
+    outcome = python.outcome_of(run["run_id"])
+    assert outcome.output["name"] == "AIGatewayError"
+    message = outcome.output["message"]
+    assert "/provider/busy/chat/completions may not be reached: the host's address is this machine" in message
+    assert "start the server with --allow-private-gateway" in message
+    assert len(outcome.calls) == 2
 
 
 def test_nothing_is_served_without_keys(python: World) -> None:

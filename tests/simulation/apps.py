@@ -7,8 +7,9 @@ gives another result.
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import orjson
@@ -23,6 +24,7 @@ from .programs import (
     Function,
     FunctionFailure,
     Invoke,
+    Program,
     Replay,
     Sleep,
     Step,
@@ -59,7 +61,9 @@ class Request:
     stack: list[str]
     current: int
     event: dict[str, Any]
-    body: bytes
+    use_api: bool
+    """The memos are to be fetched."""
+    url: str
 
 
 class Observer(Protocol):
@@ -69,13 +73,16 @@ class Observer(Protocol):
     def step_raised(self, request: Request, step_id: str, error: bytes) -> None: ...
     def returned(self, request: Request, output: bytes) -> None: ...
     def raised(self, request: Request, error: bytes) -> None: ...
-    def reported(self, request: Request, found: Sequence[Found]) -> None: ...
+    def reported(self, request: Request, found: Sequence[Found], skew_ms: int) -> None: ...
+    def found_nothing(self, request: Request) -> None: ...
+    def fetched(self, request: Request) -> None: ...
 
 
 class Server(Protocol):
-    """What apps call: the checkpoint endpoint, and their own clock."""
+    """What apps call: the checkpoint endpoint, the state endpoint, and their own clock."""
 
     async def checkpoint(self, request: Request, ops: list[dict[str, Any]]) -> int: ...
+    async def state(self, request: Request) -> dict[str, Any] | None: ...
     def app_now_ms(self) -> int: ...
 
 
@@ -91,17 +98,34 @@ class App:
         chance: random.Random,
         observer: Observer,
         server: Server,
+        seen: Counter[str],
         slowness_s: float,
+        streams: bool = False,
+        large_bytes: int = 0,
+        skew_ms: int = 0,
     ) -> None:
         self.name = name
         self.kind: Kind = kind
         self.functions = {function.slug: function for function in functions}
-        self.url = f"http://{name}.test:3000/api/inngest"
+        self.host = f"{name}.test:3000"
+        self.versions: dict[str, int] = {}
+        """How often the code of each function was changed."""
+        self._begun_with: dict[str, int] = {}
+        """Version of the code that began each run."""
         self._chance = chance
         self._observer = observer
         self._server = server
+        self._seen = seen
         self._slowness_s = slowness_s
+        self._streams = streams
+        self._large_bytes = large_bytes
+        self._skew_ms = skew_ms
+        """How far this host's clock is off."""
         self._results = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}/api/inngest"
 
     def registration(self) -> dict[str, Any]:
         """What the app announces in a sync."""
@@ -114,12 +138,35 @@ class App:
 
     async def handle(self, request: Request) -> Response:
         """Run the function over the request's memos and answer as the SDK would."""
+        if request.use_api:
+            memos = await self._server.state(request)
+            if memos is None:
+                return self._raise(request, "the state of the run could not be fetched", no_retry=False)
+            self._seen["app: state fetched over REST"] += 1
+            raw = {key: orjson.dumps(memo, option=orjson.OPT_SORT_KEYS) for key, memo in memos.items()}
+            request = replace(request, memos=memos, raw_memos=raw)
+            self._observer.fetched(request)
+        response = await self._handle(request)
+        if not self._streams:
+            return response
+        self._seen["app: answer streamed"] += 1
+        return _streamed(response)
+
+    def stop(self, request: Request) -> Response:
+        """The process of the app ends, and says so to whoever still waits for an answer."""
+        return self._raise(request, "the app is shutting down", no_retry=True)
+
+    async def _handle(self, request: Request) -> Response:
         function = self.functions.get(request.function)
-        if function is None:
+        if function is None or not function.is_served:
             return self._raise(request, "function is not served here", no_retry=False)
+        version = self.versions.get(function.slug, 0)
+        if self._begun_with.setdefault(request.run_id, version) != version:
+            self._seen["deploy: run continued on other code"] += 1
+        program = function.program  # What is deployed meanwhile serves the next request.
         replay = Replay(request.memos, request.stack, request.attempt)
         try:
-            found = replay.run(function.program)
+            found = replay.run(program)
         except StepFailure as failure:
             return self._raise(request, f"uncaught: {failure}", no_retry=self._chance.random() < 0.3)
         except FunctionFailure as failure:
@@ -132,7 +179,7 @@ class App:
         if not runs_now:
             return self._report(request, found)
         if self.kind == "ts4":
-            return await self._run_on(request, function, found[0])
+            return await self._run_on(request, program, found[0])
         return self._ops([await self._run_step(request, found[0])])
 
     async def _targeted(self, request: Request, found: list[Found]) -> Response:
@@ -140,6 +187,7 @@ class App:
             if one.step_id == request.target and isinstance(one.statement, Step):
                 return self._ops([await self._run_step(request, one)])
         if self.kind == "py":
+            self._observer.found_nothing(request)
             return self._ops([])
         await asyncio.sleep(NOT_FOUND_AFTER_S)
         return self._raise(request, "step not found", no_retry=False)
@@ -161,7 +209,7 @@ class App:
         """Run a step's code; the op that says how it went."""
         step = found.statement
         assert isinstance(step, Step)
-        self._observer.reported(request, [found])
+        self._observer.reported(request, [found], self._skew_ms)
         await self._work()
         op: dict[str, Any] = {
             "id": found.step_id,
@@ -175,11 +223,14 @@ class App:
             is_last = request.attempt + 1 >= request.max_attempts
             return {**op, "op": "StepFailed" if is_last else "StepError", "error": error}
         self._results += 1
-        result = {"app": self.name, "n": self._results}
+        result: dict[str, Any] = {"app": self.name, "n": self._results}
+        if self._large_bytes and self._chance.random() < 0.2:
+            self._seen["app: large result"] += 1
+            result["text"] = "\u00e4\u2028x" * (self._large_bytes // 6)
         self._observer.step_ran(request, found.step_id, orjson.dumps(result))
         return {**op, "op": "StepRun", "data": result}
 
-    async def _run_on(self, request: Request, function: Function, found: Found) -> Response:
+    async def _run_on(self, request: Request, program: Program, found: Found) -> Response:
         """Run steps one after the other and store each by a checkpoint. Source: protocol 7.5."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + MAX_RUNTIME_S
@@ -202,7 +253,7 @@ class App:
             memos[found.step_id] = {"data": op["data"]}
             stack.append(found.step_id)
             try:
-                more = Replay(memos, stack, request.attempt).run(function.program)
+                more = Replay(memos, stack, request.attempt).run(program)
             except StepFailure as failure:
                 return self._raise(request, f"uncaught: {failure}", no_retry=False)
             except FunctionFailure as failure:
@@ -223,7 +274,7 @@ class App:
         return status
 
     def _report(self, request: Request, found: list[Found]) -> Response:
-        self._observer.reported(request, found)
+        self._observer.reported(request, found, self._skew_ms)
         return self._ops([self._op(request, one) for one in found])
 
     def _opts(self, found: Found) -> dict[str, Any] | None:
@@ -240,7 +291,7 @@ class App:
                 return {**op, "op": "StepPlanned", "name": statement.name, "opts": opts or None}
             case Sleep(_, seconds):
                 if self.kind == "py":
-                    until = format_rfc3339(self._server.app_now_ms() + 1000 * seconds)
+                    until = format_rfc3339(self._server.app_now_ms() + self._skew_ms + 1000 * seconds)
                     return {**op, "op": "Sleep", "name": until, "opts": opts or None}
                 return {**op, "op": "Sleep", "name": f"{seconds}s", "opts": opts}
             case WaitForEvent(_, event, match, seconds):
@@ -248,8 +299,10 @@ class App:
                 if match:
                     opts["if"] = MATCH_K
                 return {**op, "op": "WaitForEvent", "name": event, "opts": opts}
-            case WaitForSignal(_, signal, seconds):
-                opts |= {"signal": signal, "timeout": f"{seconds}s", "conflict": "replace"}
+            case WaitForSignal(_, signal, seconds, replaces):
+                opts |= {"signal": signal, "timeout": f"{seconds}s"}
+                if replaces or self._chance.random() < 0.5:  # To fail is also what happens when not told.
+                    opts["conflict"] = "replace" if replaces else "fail"
                 return {**op, "op": "WaitForSignal", "name": signal, "opts": opts}
             case Invoke(_, slug, seconds):
                 opts |= {
@@ -270,3 +323,9 @@ class App:
         if no_retry:
             headers["x-inngest-no-retry"] = "true"
         return Response(500, headers, error)
+
+
+def _streamed(response: Response) -> Response:
+    """The answer kept alive with blanks, its body a text. Source: protocol 4.2."""
+    inner = {"status": response.status, "headers": dict(response.headers), "body": response.body.decode()}
+    return Response(201, {"x-inngest-sdk": response.headers["x-inngest-sdk"]}, b"    " + orjson.dumps(inner))

@@ -6,15 +6,14 @@ that leaves a node, and what user code in the apps really did. Safety is checked
 never a clock.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import orjson
 
 from inngest_server.apps.records import FunctionRow
-from inngest_server.events.records import EventRow
+from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.runs.records import (
     ItemRow,
     ItemState,
@@ -30,7 +29,8 @@ from inngest_server.storage.protocol import Batch
 from inngest_server.storage.records import MessageRow
 
 from .apps import Request
-from .programs import Found, Sleep
+from .ledgers import CronBook, OwnerBook, PastBook, SlotBook
+from .programs import Found, Sleep, WaitForSignal
 from .seen import Client, Dispatch, Limit, Registered, Run, StoredEvent, Wait
 
 MARK_LIFETIME_MS = 24 * 3_600_000
@@ -44,7 +44,13 @@ SERVER_ERRORS = frozenset(
     "InngestErrFunctionOverflowed",
     "InngestErrStateOverflowed",
     "output_too_large",
+    "InngestErrTimeoutTooLong",
+    "stream_failed",
+    "http_status",
 }
+MALFORMED_ERRORS = frozenset(["Function execution error", "<html>"])
+"""What the server makes of errors that are none: a number, a page of a proxy."""
+CONFLICT = "Signal conflict; signal wait already exists for another run"
 
 
 class AuditError(AssertionError):
@@ -54,9 +60,10 @@ class AuditError(AssertionError):
 class Auditor:
     """Everything that was seen, and what was wrong with it."""
 
-    def __init__(self, describe: str, now_ms: Callable[[], int]) -> None:
+    def __init__(self, describe: str, now_ms: Callable[[], int], seen: Counter[str], *, keep_ms: int) -> None:
         self._describe = describe
         self._now_ms = now_ms
+        self._seen = seen
         self._seq = 0
         self._committed_ms = 0
         """Domain time of the latest batch: no later decision is made before it."""
@@ -73,15 +80,20 @@ class Auditor:
         """Function id and first internal id to the runs that were made."""
         self._expected: set[tuple[str, str]] = set()
         self._dispatches: dict[tuple[str, int], Dispatch] = {}
-        self._holders: dict[tuple[str, str, str], set[str]] = {}
+        self._slots = SlotBook(self._wrong)
+        self._crons = CronBook(self._wrong, seen)
+        self._owners = OwnerBook(self._wrong)
+        self.damaged: set[str] = set()
+        """Runs whose rows were damaged on purpose: what becomes of them is not promised."""
+        self.past = PastBook(self._wrong, seen, self.damaged, keep_ms=keep_ms)
         self._results: dict[tuple[str, str], set[bytes]] = {}
         self._errors: dict[tuple[str, str], set[bytes]] = {}
         self._outputs: dict[str, set[bytes]] = {}
-        self._raised: dict[str, set[bytes]] = {}
+        self._raised: dict[str, dict[bytes, set[tuple[str, int]]]] = {}
+        """Errors that functions of a run raised, with the calls that they raised them in."""
         self._signals: set[bytes] = set()
+        self._signals_taken: Counter[bytes] = Counter()
         self._closed: list[Wait] = []
-        self._pruned_ms = 0
-        """What is older may be gone, where nothing that lives needs it."""
         self.requests = 0
 
     # What is seen.
@@ -105,20 +117,60 @@ class Auditor:
     def acknowledge_invocation(self, internal_id: str, slug: str) -> None:
         if internal_id not in self.events:
             self._wrong(f"invocation {internal_id} was answered with 200 and is not on disk")
-        function_id = next(one for one, function in self.functions.items() if function.slug == slug)
-        self._expected.add((function_id, internal_id))
-        runs = self._runs_of.get((function_id, internal_id), ())
+        # An app that was renamed has left another function of the slug behind.
+        ids = [one for one, function in self.functions.items() if function.slug == slug]
+        runs = [run_id for one in ids for run_id in self._runs_of.get((one, internal_id), ())]
         if len(runs) != 1:
             self._wrong(f"invocation {internal_id} of {slug} was answered with 200 and has the runs {runs}")
 
-    def pruned(self, before_ms: int) -> None:
-        self._pruned_ms = max(self._pruned_ms, before_ms)
+    def mark_ends_ms(self, event_id: str) -> int | None:
+        """When an event id will be forgotten; None when it was never seen."""
+        mark = self._ids.get(event_id)
+        return mark[1] if mark is not None else None
+
+    def runs_of(self, internal_id: str) -> set[str]:
+        """Runs that are known to have been started by an event."""
+        return {run_id for run_id, run in self.runs.items() if run.row.event_id == internal_id}
+
+    def read_runs(self, internal_id: str, known: set[str], found: set[str]) -> None:
+        """A client asked for the runs of an event; `known` is what was durable before it asked."""
+        self._seen["client: runs read after the acknowledgement"] += 1
+        if not known <= found and not self.past.is_gone(internal_id):
+            self._wrong(
+                f"event {internal_id} has the runs {sorted(known)}, its sender was told {sorted(found)}"
+            )
+
+    def took(self, epochs: dict[int, int]) -> None:
+        """A process took shards."""
+        self._owners.took(epochs)
+
+    def pruned(
+        self,
+        before_ms: int,
+        domain_ms: int,
+        runs: Sequence[RunRow],
+        events: Sequence[EventRow],
+        marks: Sequence[MarkRow],
+    ) -> None:
+        self.past.pruned(before_ms, domain_ms, self._now_ms(), self.runs, runs, events, marks)
+        for row in events:
+            mark = self._ids.get(row.event_id)
+            if mark is not None and mark[0] == row.internal_id and mark[1] > self._now_ms():
+                self._wrong(f"event {row.internal_id} was pruned while its id is remembered")
 
     def signalled(self, signal: str, data: bytes) -> None:
-        self._signals.add(_plain(b'{"signal":"%b","data":%b}' % (signal.encode(), data)))
+        self._signals.add(_signal(signal, data))
+
+    def acknowledged_signal(self, signal: str, data: bytes, run_id: str) -> None:
+        run = self.runs.get(run_id)
+        has_failed = run is not None and run.row.status == RunStatus.FAILED  # Its state became too large.
+        if not self._signals_taken[_signal(signal, data)] and not has_failed:
+            self._wrong(f"signal {signal} {data!r} was answered with 200, and no run got it")
 
     def step_ran(self, request: Request, step_id: str, result: bytes) -> None:
-        self._results.setdefault((request.run_id, step_id), set()).add(_plain(result))
+        results = self._results.setdefault((request.run_id, step_id), set())
+        results.add(_plain(result))
+        self._seen["run: a step ran more than once"] += len(results) > 1
 
     def step_raised(self, request: Request, step_id: str, error: bytes) -> None:
         self._errors.setdefault((request.run_id, step_id), set()).add(_plain(error))
@@ -128,7 +180,8 @@ class Auditor:
         self._outputs.setdefault(request.run_id, set()).add(_plain(output))
 
     def raised(self, request: Request, error: bytes) -> None:
-        self._raised.setdefault(request.run_id, set()).add(_plain(error))
+        errors = self._raised.setdefault(request.run_id, {})
+        errors.setdefault(_plain(error), set()).add((request.item_id, request.generation))
         self.call_failed(request.item_id, request.generation)
 
     def call_failed(self, item_id: str, generation: int) -> None:
@@ -137,15 +190,42 @@ class Auditor:
         if dispatch is not None:
             dispatch.failed = True
 
-    def reported(self, request: Request, found: Sequence[Found]) -> None:
+    def found_nothing(self, request: Request) -> None:
+        """The step of a targeted request is not in the app's code: that counts as a failed try."""
+        self.call_failed(request.item_id, request.generation)
+
+    def asked_to_wait(self, item_id: str, generation: int, until_ms: int) -> None:
+        dispatch = self._dispatches.get((item_id, generation))
+        if dispatch is not None:
+            dispatch.not_before_ms = until_ms
+
+    def reported(self, request: Request, found: Sequence[Found], skew_ms: int) -> None:
+        """An app reports steps; `skew_ms` is how far its clock is off, from which some SDKs count."""
         run = self.runs.get(request.run_id)
         for one in found:
             if run is not None and isinstance(one.statement, Sleep):
                 # No wait of the run can be over before the first time that anybody asked for it.
-                run.sleeps.setdefault(one.step_id, self._committed_ms + 1000 * one.statement.seconds)
+                until_ms = self._committed_ms + 1000 * one.statement.seconds + min(skew_ms, 0)
+                run.sleeps.setdefault(one.step_id, until_ms)
+            elif run is not None and isinstance(one.statement, WaitForSignal):
+                run.signals.add(one.statement.signal)
 
-    def sending(self, request: Request) -> None:
-        """A call request leaves the node."""
+    def fetched(self, request: Request) -> None:
+        """An app fetched the memos that a request did not carry."""
+        run = self.runs.get(request.run_id)
+        missing = set(request.stack) - request.raw_memos.keys()
+        if missing:
+            self._wrong(f"the state of {request.run_id} was fetched without the steps {sorted(missing)}")
+        if run is not None:
+            self._check_memos(f"the state of {request.run_id}", request, run)
+
+    def _check_memos(self, name: str, request: Request, run: Run) -> None:
+        for step_id, memo in request.raw_memos.items():
+            if step_id not in run.memos or memo != _plain(run.memos[step_id]):
+                self._wrong(f"{name} has {memo!r} for step {step_id}, stored is {run.memos.get(step_id)!r}")
+
+    def sending(self, request: Request, *, is_replaced: bool = False) -> None:
+        """A call request leaves a node; a replaced one has woken up and does not know it yet."""
         self.requests += 1
         self._seq += 1
         name = f"request for {request.item_id} generation {request.generation}"
@@ -157,7 +237,7 @@ class Auditor:
         dispatch.seen += 1
         if dispatch.seen > 1:
             self._wrong(f"{name} was sent {dispatch.seen} times")
-        if run.ended:
+        if run.ended and not is_replaced:
             self._wrong(f"{name} was sent after the end of the run")
         if dispatch.due_ms > self._now_ms():
             self._wrong(f"{name} was sent {dispatch.due_ms - self._now_ms()} ms early")
@@ -165,11 +245,13 @@ class Auditor:
             self._wrong(f"{name} says attempt {request.attempt}, stored is {dispatch.attempt}")
         if request.stack != list(run.memos)[: len(request.stack)]:
             self._wrong(f"{name} has the stack {request.stack}, stored is {list(run.memos)}")
-        if list(request.raw_memos) != sorted(request.stack):
+        if list(request.raw_memos) != ([] if request.use_api else sorted(request.stack)):
             self._wrong(f"{name} has memos of {list(request.raw_memos)} and the stack {request.stack}")
-        for step_id, memo in request.raw_memos.items():
-            if step_id in run.memos and memo != _plain(run.memos[step_id]):
-                self._wrong(f"{name} has {memo!r} for step {step_id}, stored is {run.memos[step_id]!r}")
+        self._check_memos(name, request, run)
+        if request.url.partition("?")[0] not in dispatch.urls:
+            self._wrong(f"{name} went to {request.url}, its function is at {sorted(dispatch.urls)}")
+        if not self.functions[run.row.function_id].active:
+            self._seen["deploy: run of a removed function called at its last URL"] += 1
         event = _plain(orjson.dumps(request.event))
         if run.event_seen not in (None, event):
             self._wrong(f"{name} has another event than the requests before it")
@@ -182,13 +264,18 @@ class Auditor:
         self._seq += 1
         if batch.now_ms > self._now_ms():
             self._wrong(f"a batch was decided {batch.now_ms - self._now_ms()} ms ahead of every clock")
+        if batch.now_ms < self._committed_ms:
+            self._wrong(f"domain time went back by {self._committed_ms - batch.now_ms} ms")
+        self._owners.check(batch)
+        self._crons.take(batch, self._seq)
+        self.past.take(batch)
         self._committed_ms = max(self._committed_ms, batch.now_ms)
         touched: dict[str, None] = {}
         for row in self._rows(batch, FunctionRow):
             self._sync(row)
         new_events = [self._store_event(row, batch.now_ms) for row in self._rows(batch, EventRow)]
         for row in self._rows(batch, RunRow):
-            self._put_run(row)
+            self._put_run(row, batch)
             touched[row.run_id] = None
         closing = {
             wait_id: self.waits.pop(wait_id, None) for wait_id in map(str, batch.gone.get(WaitRow, {}))
@@ -207,7 +294,7 @@ class Auditor:
         for item_id in map(str, batch.gone.get(ItemRow, {})):
             item = self.items.pop(item_id, None)
             if item is not None:
-                self._stop_holding(item)
+                self._slots.stop(item)
                 self.runs[item.run_id].items.discard(item_id)
                 touched[item.run_id] = None
         items = self._rows(batch, ItemRow)
@@ -222,6 +309,7 @@ class Auditor:
         for event in new_events:
             if event is not None:
                 self._check_started(event)
+        self._check_signals(batch)
 
     def _rows(self, batch: Batch, kind: type[Any]) -> list[Any]:
         return list(batch.rows.get(kind, {}).values())
@@ -229,15 +317,21 @@ class Auditor:
     def _sync(self, row: FunctionRow) -> None:
         config = orjson.loads(row.config)
         before = self.functions.get(row.function_id)
+        attempts = config["steps"]["step"]["retries"]["attempts"] + 1
+        url = config["steps"]["step"]["runtime"]["url"].partition("?")[0]
         trigger = next((one for one in config["triggers"] if "event" in one), {})
         limits = [Limit(one["limit"], one.get("key", "")) for one in config.get("concurrency", ())]
         self.functions[row.function_id] = Registered(
             slug=row.slug,
             event=trigger.get("event"),
             expression=trigger.get("expression"),
-            max_attempts=config["steps"]["step"]["retries"]["attempts"] + 1,
+            max_attempts=max(attempts, before.max_attempts if before else 0),
             limits=limits,
             history=[*(before.history if before else ()), (self._seq, limits)],
+            url=url,
+            url_before=before.url if before else url,
+            cancels=bool(config.get("cancel")),
+            jitters=any("jitter" in one for one in config["triggers"]) or bool(before and before.jitters),
             active=row.archived_at_ms is None,
             changed=self._seq,
         )
@@ -256,6 +350,10 @@ class Auditor:
         if row.name.startswith("inngest/"):
             return None
         first = self._ids.get(row.event_id)
+        if first is not None:
+            within = "within" if first[1] > now_ms else "after"
+            self._seen[f"client: id sent again {within} a day"] += 1
+            self._seen["client: id sent again within 10 ms of its end"] += abs(first[1] - now_ms) <= 10
         if first is not None and first[1] > now_ms:
             event.duplicate, event.first = True, first[0]
         else:
@@ -283,14 +381,15 @@ class Auditor:
                     f"{self._runs_of.get(key)} of {self.functions[function_id].slug}"
                 )
 
-    def _put_run(self, row: RunRow) -> None:
+    def _put_run(self, row: RunRow, batch: Batch) -> None:
         run = self.runs.get(row.run_id)
         event = self.events.get(row.event_id)
         if run is None:
             if event is None:
                 self._wrong(f"run {row.run_id} has no event")
                 return
-            run = self.runs[row.run_id] = Run(row, event.k)
+            run = self.runs[row.run_id] = Run(row, event.k, self._seq)
+            self._check_cancel_wait(run, batch)
             if row.parent is None and row.cron is None:
                 key = (row.function_id, event.first)
                 self._runs_of.setdefault(key, []).append(row.run_id)
@@ -309,13 +408,53 @@ class Auditor:
         if not RunStatus(row.status).has_ended:
             return
         run.ended = self._seq
+        self._seen[f"run: {row.status.lower()}"] += 1
         output = _plain(row.output) if row.output is not None else None
         if row.status == RunStatus.COMPLETED and output not in self._outputs.get(row.run_id, ()):
             self._wrong(f"run {row.run_id} ended with {row.output!r}, which its app never returned")
         if row.status == RunStatus.FAILED:
-            name = orjson.loads(row.output or b"{}").get("name")
-            if output not in self._raised.get(row.run_id, ()) and name not in SERVER_ERRORS:
-                self._wrong(f"run {row.run_id} failed with {row.output!r}, which its app never raised")
+            self._check_failure(run, output or b"", batch)
+
+    def _check_failure(self, run: Run, output: bytes, batch: Batch) -> None:
+        """A run fails by what its app raised in a call that was not replaced, or by an error of the server."""
+        error: Any = orjson.loads(output or b"{}")
+        if error.get("message") == CONFLICT:
+            self._seen["wait: signal conflict"] += 1
+            waits = [wait.row for wait in self.waits.values()] + self._rows(batch, WaitRow)
+            if not any(row.kind == WaitKind.SIGNAL and row.name in run.signals for row in waits):
+                self._wrong(f"run {run.row.run_id} failed by a signal conflict, and nobody waits for one")
+            return
+        calls = self._raised.get(run.row.run_id, {}).get(output)
+        if calls is None:
+            if error.get("name") not in SERVER_ERRORS and error.get("message") not in MALFORMED_ERRORS:
+                self._wrong(f"run {run.row.run_id} failed with {output!r}, which its app never raised")
+            return
+        items = [self.items.get(item_id) for item_id, _ in calls]
+        if not any(item is not None and (item.item_id, item.generation) in calls for item in items):
+            self._wrong(f"run {run.row.run_id} failed with {output!r}, raised by the replaced calls {calls}")
+
+    def _check_cancel_wait(self, run: Run, batch: Batch) -> None:
+        """What a function says about `cancelOn` when a run starts holds for that run to its end."""
+        function = self.functions[run.row.function_id]
+        if function.changed == self._seq or RunStatus(run.row.status).has_ended or run.k is None:
+            return
+        opened = any(
+            row.run_id == run.row.run_id and row.kind == WaitKind.CANCEL for row in self._rows(batch, WaitRow)
+        )
+        if opened != function.cancels:
+            self._wrong(f"run {run.row.run_id} has {'a' if opened else 'no'} cancelOn, unlike its function")
+
+    def _check_signals(self, batch: Batch) -> None:
+        """At most one wait gets a signal."""
+        for row in self._rows(batch, WaitRow):
+            if row.kind == WaitKind.SIGNAL and row.name:
+                open_waits = [
+                    one.row.wait_id
+                    for one in self.waits.values()
+                    if one.row.kind == WaitKind.SIGNAL and one.row.name == row.name
+                ]
+                if len(open_waits) > 1:
+                    self._wrong(f"the waits {open_waits} would all get the signal {row.name}")
 
     def _may_start(self, function_id: str, event: StoredEvent) -> bool:
         """An event sent again starts what was not there the first time."""
@@ -330,6 +469,7 @@ class Auditor:
         if known is not None:
             if row.kind == WaitKind.SIGNAL and row == known.row._replace(name=""):
                 known.row = row  # Another wait replaced it.
+                self._seen["wait: signal replaced"] += 1
             else:
                 self._wrong(f"wait {row.wait_id} was opened twice")
             return
@@ -348,6 +488,8 @@ class Auditor:
             run.entries = entry.n
         if run.ended and run.ended != self._seq:
             self._wrong(f"journal of {entry.run_id}: {entry.kind} was added after the end")
+        if entry.kind == JournalKind.ENDED and b'"reason":"event ' in entry.meta:
+            self._seen["run: cancelled by an event"] += 1
         if entry.kind != JournalKind.MEMO:
             return
         assert entry.payload is not None
@@ -361,10 +503,21 @@ class Auditor:
             self._wrong(f"memo {entry.payload!r} of {key} is no result of the step")
         if op == "StepFailed" and _plain(orjson.dumps(memo["error"])) not in self._errors.get(key, ()):
             self._wrong(f"memo {entry.payload!r} of {key} is no error of the step")
+        if op == "WaitForSignal" and memo is not None:
+            self._take_signal(entry)
         if op == "Sleep":
             early_ms = run.sleeps.get(entry.step_id, 0) - entry.at_ms
             if memo is not None or early_ms > 0:
                 self._wrong(f"sleep {key} ended {early_ms} ms early with {memo}")
+
+    def _take_signal(self, entry: JournalRow) -> None:
+        """A wait got a signal, maybe within the batch that opened it."""
+        signal = _plain(orjson.dumps(orjson.loads(entry.payload or b"")["data"]))
+        self._signals_taken[signal] += 1
+        if signal not in self._signals:
+            self._wrong(f"step {entry.step_id} of {entry.run_id} got {signal!r}, which nobody sent")
+        if self._signals_taken[signal] > 1:
+            self._wrong(f"the signal {signal!r} ended {self._signals_taken[signal]} waits")
 
     def _close_wait(self, wait: Wait, memo: JournalRow | None, batch: Batch) -> None:
         row = wait.row
@@ -392,11 +545,18 @@ class Auditor:
             self._check_woken(wait, run, payload)
         elif row.kind == WaitKind.SIGNAL:
             wait.how = "signal"
-            if _plain(orjson.dumps(orjson.loads(payload)["data"])) not in self._signals:
-                self._wrong(f"wait {row.wait_id} got the signal {payload!r}, which nobody sent")
         else:
             wait.how = "child"
             self._check_child_result(row, payload)
+        if row.kind in (WaitKind.EVENT, WaitKind.SIGNAL):
+            how = (
+                "its timeout"
+                if wait.how == "timeout"
+                else f"{'an' if wait.how == 'event' else 'a'} {wait.how}"
+            )
+            self._seen[f"wait: ended by {how}"] += 1
+        elif row.kind == WaitKind.INVOKE:
+            self._seen["invoke: timed out" if wait.how == "timeout" else "invoke: answered by its run"] += 1
 
     def _check_woken(self, wait: Wait, run: Run, payload: bytes) -> None:
         row = wait.row
@@ -431,6 +591,9 @@ class Auditor:
     def _check_child_result(self, row: WaitRow, payload: bytes) -> None:
         child = self._child_of(row)
         memo = orjson.loads(payload)
+        parent = self.runs[row.run_id]
+        if child is not None and self._app_of(child) != self._app_of(parent):
+            self._seen["invoke: from another app"] += 1
         if child is None:
             if "could not find function" not in str(memo):
                 self._wrong(f"invocation {row.wait_id} got {payload!r} and has no run")
@@ -443,6 +606,9 @@ class Auditor:
                 self._wrong(
                     f"invocation {row.wait_id} got {payload!r}, its run ended with {child.row.output!r}"
                 )
+
+    def _app_of(self, run: Run) -> str:
+        return self.functions[run.row.function_id].slug.partition("-")[0]
 
     # Items.
 
@@ -460,9 +626,14 @@ class Auditor:
             self._wrong(f"item {row.item_id} has attempt {row.attempt} of {function.max_attempts}")
         if before is not None:
             self._check_change(before, row, batch)
+        event = self.events.get(run.row.event_id)
+        if row.item_id.endswith(".0") and event is not None and row.due_at_ms < event.row.ts_ms:
+            self._wrong(f"item {row.item_id} is due {event.row.ts_ms - row.due_at_ms} ms before its event")
         if row.state != ItemState.SENT:
+            if row.state == ItemState.PARKED:
+                self._seen["run: waited for a slot"] += 1
             if before is not None and not row.losses:
-                self._stop_holding(before)
+                self._slots.stop(before)
             return
         generation = before.generation if before is not None else 0
         if row.generation == generation and before is not None and before.state == ItemState.SENT:
@@ -471,55 +642,31 @@ class Auditor:
             self._wrong(f"item {row.item_id} went from generation {generation} to {row.generation}")
         if row.sent_at_ms < row.due_at_ms:
             self._wrong(f"item {row.item_id} was sent {row.due_at_ms - row.sent_at_ms} ms early")
-        self._dispatches[row.item_id, row.generation] = Dispatch(row.attempt, row.due_at_ms)
+        urls = {function.url} | ({function.url_before} if function.changed == self._seq else set())
+        self._dispatches[row.item_id, row.generation] = Dispatch(row.attempt, row.due_at_ms, urls)
         run.last_sent = self._seq
-        self._hold(row, run, function)
+        if row.losses:
+            self._seen["run: item sent again after a loss"] += 1
+        self._slots.hold(row, run, function, born=self._born[row.item_id], seq=self._seq)
 
     def _check_change(self, before: ItemRow, row: ItemRow, batch: Batch) -> None:
         if row.attempt not in (0, before.attempt, before.attempt + 1):
             self._wrong(f"item {row.item_id} went from attempt {before.attempt} to {row.attempt}")
+        if row.due_at_ms < before.due_at_ms:
+            self._wrong(f"item {row.item_id} became due {before.due_at_ms - row.due_at_ms} ms earlier")
         if row.attempt == before.attempt + 1:
             dispatch = self._dispatches.get((row.item_id, before.generation))
             is_lost = before.losses + 1 >= LOSSES_PER_ATTEMPT
             if dispatch is None or not (dispatch.failed or is_lost):
                 self._wrong(f"item {row.item_id} lost attempt {before.attempt}, but no call of it failed")
+            self._seen["run: retried"] += 1
             wait_ms = row.due_at_ms - batch.now_ms
-            if wait_ms < RETRY_DELAYS_MS[min(before.attempt, 9)]:
+            if dispatch is not None and dispatch.not_before_ms:
+                if row.due_at_ms < dispatch.not_before_ms:
+                    early_ms = dispatch.not_before_ms - row.due_at_ms
+                    self._wrong(f"item {row.item_id} is tried again {early_ms} ms before its Retry-After")
+            elif wait_ms < RETRY_DELAYS_MS[min(before.attempt, 9)]:
                 self._wrong(f"item {row.item_id} is tried again {wait_ms} ms after attempt {before.attempt}")
-
-    def _buckets(self, run: Run, limits: list[Limit]) -> list[tuple[tuple[str, str, str], int]]:
-        return [
-            ((run.row.function_id, limit.key, repr(run.k) if limit.key else ""), limit.limit)
-            for limit in limits
-        ]
-
-    def _hold(self, row: ItemRow, run: Run, function: Registered) -> None:
-        if row.losses:
-            return  # Sent again: it keeps the slots it had.
-        self._stop_holding(row)
-        # What it was granted while a limit was higher, or was none, it may use after that was lowered.
-        born = self._born[row.item_id]
-        lists = [limits for _, limits in function.history]
-        held_from = [*[since for since, _ in function.history][1:], self._seq + 1]
-        since_birth = [
-            dict(self._buckets(run, one))
-            for one, until in zip(lists, held_from, strict=True)
-            if until >= born
-        ]
-        for bucket, _ in self._buckets(run, function.limits):
-            if function.changed == self._seq and any(bucket not in limits for limits in since_birth):
-                continue  # Sent before or after the sync: both are in this batch.
-            holders = self._holders.setdefault(bucket, set())
-            holders.add(row.item_id)
-            if all(bucket in limits and len(holders) > limits[bucket] for limits in since_birth):
-                self._wrong(
-                    f"{len(holders)} calls of {function.slug} are in flight in {bucket}; "
-                    f"the limits are {[limits[bucket] for limits in since_birth]}"
-                )
-
-    def _stop_holding(self, row: ItemRow) -> None:
-        for holders in self._holders.values():
-            holders.discard(row.item_id)
 
     def _check_run(self, run_id: str) -> None:
         run = self.runs.get(run_id)
@@ -538,14 +685,15 @@ class Auditor:
         if self.problems:
             return  # What went wrong before explains most of what is missing now.
         for internal_id in self.acknowledged:
-            is_kept = self.events[internal_id].row.received_at_ms >= self._pruned_ms
-            if is_kept and internal_id not in rows._rows[EventRow]:
+            if internal_id not in rows._rows[EventRow] and not self.past.is_gone(internal_id):
                 self._wrong(f"the acknowledged event {internal_id} is lost")
         for (function_id, first), run_ids in self._runs_of.items():
             if len(run_ids) > 1:
                 self._wrong(f"event {first} started {self.functions[function_id].slug} as {run_ids}")
         for run in self.runs.values():
             if not run.ended:
+                if run.row.run_id in self.damaged:
+                    continue
                 self._wrong(
                     f"run {run.row.run_id} never ended: items {sorted(run.items)} waits {sorted(run.waits)}"
                 )
@@ -554,29 +702,38 @@ class Auditor:
             ):
                 self._check_failure_event(run)
         for kind in (ItemRow, WaitRow, MessageRow):
-            if rows._rows[kind]:
-                self._wrong(f"left behind in storage: {sorted(rows._rows[kind].values())[:3]}")
+            left = [row for row in rows._rows[kind].values() if not self._is_damaged(row)]
+            if left:
+                self._wrong(f"left behind in storage: {sorted(left)[:3]}")
         for wait in self._closed:
             if wait.row.kind in (WaitKind.EVENT, WaitKind.CANCEL):
                 self._check_not_missed(wait)
 
-    def check_crons(self, step_ms: int, *, all_slots: bool) -> None:
-        """Each slot of each cron ran once and not early; none was left out if all were to be caught up."""
-        slots: dict[str, list[int]] = {}
-        for run in self.runs.values():
-            if run.row.cron is None:
-                continue
-            row = self.events[run.row.event_id].row
-            slot_ms = int(datetime.fromisoformat(row.event_id).timestamp() * 1000)
-            slots.setdefault(run.row.function_id, []).append(slot_ms)
-            if run.row.created_at_ms < slot_ms:
-                self._wrong(
-                    f"the cron slot {row.event_id} started {slot_ms - run.row.created_at_ms} ms early"
-                )
-        for function_id, found in slots.items():
-            gaps = [later - earlier for earlier, later in pairwise(found)]
-            if any(gap <= 0 or (all_slots and gap != step_ms) for gap in gaps):
-                self._wrong(f"cron of {self.functions[function_id].slug} ran with the gaps {gaps}")
+    def _is_damaged(self, row: Any) -> bool:
+        return getattr(row, "run_id", "") in self.damaged or (
+            isinstance(row, MessageRow) and any(one.encode() in row.body for one in self.damaged)
+        )
+
+    def check_crons(self, step_ms: int, *, policy: str) -> None:
+        jittered = {one for one, function in self.functions.items() if function.jitters}
+        self._crons.check(
+            list(self.runs.values()), self.events, step_ms=step_ms, policy=policy, jittered=jittered
+        )
+
+    def check_forgotten(self, rows: MemoryStorage) -> None:
+        """Long after everything has ended: nothing old is there but what damaged runs need."""
+        needed = {self.runs[run_id].row.event_id for run_id in self.damaged if not self.runs[run_id].ended}
+        for kind in (RunRow, EventRow, MarkRow):
+            left = [
+                row
+                for row in rows._rows[kind].values()
+                if not self._is_damaged(row)
+                and getattr(row, "internal_id", "") not in needed
+                # Marks expire by committed time, which stands still while nothing happens.
+                and not (isinstance(row, MarkRow) and row.expires_at_ms >= rows._domain_time_ms)
+            ]
+            if left:
+                self._wrong(f"too old and not pruned: {len(left)} rows such as {sorted(left)[0]}")
 
     def _check_failure_event(self, run: Run) -> None:
         found = [
@@ -596,6 +753,7 @@ class Auditor:
                 continue
             if not (wait.opened < client.began and wait.opened < event.seq < wait.closed):
                 continue
+            self._seen["wait: event began after it opened"] += 1
             if event.row.internal_id == run.row.event_id or not self._is_for(wait, event, run):
                 continue
             by = self.events.get(wait.event)
@@ -604,6 +762,8 @@ class Auditor:
             if wait.how == "timeout" and wait.row.fires_at_ms <= event.decided_ms:
                 continue  # Its moment had come when the event was decided.
             if wait.how == "end" and wait.row.kind == WaitKind.EVENT:
+                continue
+            if wait.row.run_id in self.damaged:
                 continue
             if wait.row.kind == WaitKind.CANCEL and (
                 run.row.status != RunStatus.COMPLETED or run.last_sent <= event.seq
@@ -631,6 +791,10 @@ class Auditor:
         if self.problems:
             listed = "\n".join(f"  - {problem}" for problem in self.problems)
             raise AuditError(f"{self._describe}\n{listed}")
+
+
+def _signal(signal: str, data: bytes) -> bytes:
+    return _plain(b'{"signal":"%b","data":%b}' % (signal.encode(), data))
 
 
 def _plain(text: bytes) -> bytes:

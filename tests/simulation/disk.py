@@ -1,27 +1,36 @@
 """The simulated disk: memory storage that is slow, refuses, and does not always know what it did.
 
 The rows survive the processes that wrote them. A `FaultyStorage` is one process's handle; it dies with it.
+
+The lock of the data directory is held by one process. A process that is stopped loses it to the next one, as
+a node loses its lease: what it wanted to write when it goes on again is of an older epoch.
 """
 
 import asyncio
 import hashlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from inngest_server.runs.records import JournalRow
+from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.runs.records import JournalRow, RunRow
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.protocol import (
     Batch,
     Catalogue,
     CommitResult,
+    CorruptDataError,
     LivePage,
     Outcome,
     RowT,
     StorageUnavailableError,
 )
 from inngest_server.storage.records import Key, MessageRow
+
+from .auditor import Auditor
+from .sqlite_rows import SQLiteRows
 
 T = TypeVar("T")
 
@@ -46,22 +55,53 @@ class Disk:
     """What lasts: the rows, and a digest of every batch in order."""
 
     def __init__(
-        self, shard_count: int, applied: Callable[[Batch], None], pruned: Callable[[int], None]
+        self, shard_count: int, auditor: Auditor, seen: Counter[str], *, keep_ms: int, is_sqlite: bool
     ) -> None:
         self.rows = MemoryStorage(shard_count=shard_count)
-        self._applied = applied
-        self.pruned = pruned
+        self.sqlite = SQLiteRows(shard_count, auditor.note) if is_sqlite else None
+        self.auditor = auditor
+        self.seen = seen
+        self.keep_ms = keep_ms
+        self.holder: FaultyStorage | None = None
+        """The process that has the lock of the data directory."""
+        self.damaged: set[str] = set()
+        """Runs of whose journal a byte changed on the disk."""
         self._digest = hashlib.sha256()
         self.commits = 0
-        self.faults = 0
 
     def apply(self, batch: Batch) -> CommitResult:
         result = self.rows.apply(batch)
-        assert not result.stale, "one process at a time: nobody fences the other"
+        if self.sqlite is not None:
+            self.sqlite.apply(batch, result)
+        if result.stale:
+            assert len(result.stale) == len(batch.epochs), "all shards change their owner at once"
+            self.seen["process: commit refused as stale"] += 1
+            return result
         self._digest.update(_text_of(batch).encode())
         self.commits += 1
-        self._applied(batch)
+        self.auditor.applied(batch)
         return result
+
+    async def acquire(self, shards: list[int], owner: str) -> dict[int, int]:
+        epochs = await self.rows.acquire(shards, owner, 0)
+        if self.sqlite is not None:
+            self.sqlite.acquire(shards, owner, epochs)
+        self.auditor.took(epochs)
+        return epochs
+
+    async def prune(self, before_ms: int, limit: int) -> int:
+        """Prune, and show the auditor what went and what it was kept for."""
+        rows = self.rows
+        runs, events, marks = (dict(rows._rows[kind]) for kind in (RunRow, EventRow, MarkRow))
+        pruned = await rows.prune(before_ms, limit)
+        if self.sqlite is not None:
+            self.sqlite.prune(before_ms, limit)
+        gone: list[Any] = [
+            [row for key, row in before.items() if key not in rows._rows[kind]]
+            for kind, before in ((RunRow, runs), (EventRow, events), (MarkRow, marks))
+        ]
+        self.auditor.pruned(before_ms, rows._domain_time_ms, *gone)
+        return pruned
 
     @property
     def digest(self) -> str:
@@ -84,6 +124,7 @@ class FaultyStorage:
         self._chance = chance
         self._late: list[Batch] = []
         self.is_dead = False
+        self.is_paused = False
 
     @property
     def shard_count(self) -> int:
@@ -93,9 +134,14 @@ class FaultyStorage:
     def description(self) -> str:
         return "a simulated disk"
 
+    @property
+    def holder_is_another(self) -> bool:
+        return self._disk.holder not in (None, self)
+
     def kill(self) -> None:
         """The process ends: what was handed to the operating system may still be written."""
         self.is_dead = True
+        self._unlock()
         if self._chance.random() < 0.5:
             self._write_late()
         self._late.clear()
@@ -104,6 +150,17 @@ class FaultyStorage:
         for batch in self._late:
             self._disk.apply(batch)
         self._late.clear()
+
+    def _lock(self) -> None:
+        holder = self._disk.holder
+        if holder is not None and holder is not self and not holder.is_paused:
+            self._disk.seen["process: start refused, the lock is held"] += 1
+            raise StorageUnavailableError("the data directory is in use by another server")
+        self._disk.holder = self
+
+    def _unlock(self) -> None:
+        if self._disk.holder is self:
+            self._disk.holder = None
 
     async def _pause(self) -> None:
         assert not self.is_dead, "a dead process uses its storage"
@@ -118,33 +175,43 @@ class FaultyStorage:
         await self._pause()
         value = read()
         if self._chance.random() < self._faults.read_fails:
-            self._disk.faults += 1
+            self._disk.seen["disk: read failed"] += 1
             raise StorageUnavailableError("simulated I/O error")
         await self._pause()
         return value
 
     async def open(self) -> None:
         await self._read(lambda: None)
+        self._lock()
+        if self._disk.sqlite is not None:
+            self._disk.seen["disk: SQLite reopened"] += 1
+            self._disk.sqlite.reopen()
 
     async def close(self) -> None:
         await self._pause()
         self._write_late()
+        self._unlock()
 
     async def acquire(self, shards: Iterable[int], owner: str, until_ms: int) -> dict[int, int]:
         wanted = list(shards)
         await self._read(lambda: None)
-        return await self._disk.rows.acquire(wanted, owner, until_ms)
+        return await self._disk.acquire(wanted, owner)
 
     async def release(self, epochs: dict[int, int]) -> None:
         await self._disk.rows.release(epochs)
 
     async def domain_time_ms(self) -> int:
         await self._read(lambda: None)
+        if self._disk.sqlite is not None:
+            self._disk.sqlite.domain_time_ms(self._disk.rows._domain_time_ms)
         return await self._disk.rows.domain_time_ms()
 
     async def load(self, shards: Iterable[int]) -> AsyncIterator[LivePage]:
         wanted = list(shards)
-        async for page in self._disk.rows.load(wanted):
+        pages = [page async for page in self._disk.rows.load(wanted)]
+        if self._disk.sqlite is not None:
+            await self._disk.sqlite.load(wanted, pages)
+        for page in pages:
             await self._read(lambda: None)
             yield page
 
@@ -157,12 +224,28 @@ class FaultyStorage:
         return await self._read(lambda: [rows[key] for key in dict.fromkeys(keys) if key in rows])
 
     async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
-        journals = self._disk.rows._journals
-        return await self._read(
-            lambda: {
+        def read() -> dict[str, list[JournalRow]]:
+            journals = self._disk.rows._journals
+            if damaged := self._disk.damaged.intersection(run_ids):
+                raise CorruptDataError(f"table journal, key {min(damaged)}: the checksum does not match")
+            found = {
                 one: [journals[one][n] for n in sorted(journals[one])] for one in run_ids if one in journals
             }
-        )
+            if self._disk.sqlite is not None:
+                self._disk.sqlite.journals(run_ids, found)
+            return found
+
+        return await self._read(read)
+
+    async def runs_of_event(self, internal_id: str) -> list[RunRow]:
+        run_ids = sorted(self._disk.rows._runs_by_event.get(internal_id, []))
+        return await self.get(RunRow, run_ids)
+
+    async def salvage(self, kind: type[RowT], keys: Sequence[Key]) -> list[RowT]:
+        return await self.get(kind, keys)
+
+    async def salvage_journal(self, run_id: str) -> list[JournalRow]:
+        return (await self.journals([run_id])).get(run_id, [])
 
     async def messages(self, shard: int, limit: int) -> list[MessageRow]:
         rows = self._disk.rows
@@ -172,27 +255,26 @@ class FaultyStorage:
 
     async def prune(self, before_ms: int, limit: int) -> int:
         await self._read(lambda: None)
-        self._disk.pruned(before_ms)
-        return await self._disk.rows.prune(before_ms, limit)
+        return await self._disk.prune(before_ms, limit)
 
     async def commit(self, batch: Batch) -> CommitResult:
         """One draw decides what becomes of the batch, and whether the caller learns it."""
         await self._pause()
-        faults, draw = self._faults, self._chance.random()
-        for rate, outcome, applies in (
-            (faults.commit_fails, Outcome.FAILED, False),
-            (faults.unknown_before, Outcome.UNKNOWN, False),
-            (faults.unknown_after, Outcome.UNKNOWN, True),
+        faults, draw, seen = self._faults, self._chance.random(), self._disk.seen
+        for rate, outcome, applies, situation in (
+            (faults.commit_fails, Outcome.FAILED, False, "disk: commit failed"),
+            (faults.unknown_before, Outcome.UNKNOWN, False, "disk: commit unknown and lost"),
+            (faults.unknown_after, Outcome.UNKNOWN, True, "disk: commit unknown and done"),
         ):
             if draw < rate:
-                self._disk.faults += 1
+                seen[situation] += 1
                 if applies:
                     self._disk.apply(batch)
                 await self._pause()
                 return CommitResult(outcome, frozenset(), "simulated disk fault")
             draw -= rate
         if draw < faults.unknown_late:
-            self._disk.faults += 1
+            seen["disk: commit done late"] += 1
             self._late.append(batch)
             await self._pause()
             return CommitResult(Outcome.UNKNOWN, frozenset(), "simulated disk fault")

@@ -8,7 +8,7 @@ threads or subprocesses: whoever asks for one gets `NotImplementedError`.
 import asyncio
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -35,6 +35,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.interrupt_at: int | None = None
         """Number of the step before which `interrupt` is called, between any two awaits of anybody."""
         self.interrupt: Callable[[], None] | None = None
+        self.hold: Callable[[asyncio.Handle], bool] | None = None
+        """Takes a callback whose process is stopped, to be given back by `put_back`; False for others."""
         self._moment_began = 0
         self.errors: list[str] = []
         self.set_exception_handler(self._note_error)
@@ -79,8 +81,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self.interrupt_at is not None and self.steps >= self.interrupt_at and self.interrupt is not None:
             self.interrupt_at = None
             self.interrupt()
-        if not handle._cancelled:
-            handle._run()
+        if handle._cancelled or (self.hold is not None and self.hold(handle)):
+            return
+        handle._run()
+
+    def put_back(self, handles: Iterable[asyncio.Handle]) -> None:
+        """Make callbacks ready that were held."""
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        ready.extend(handles)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are skipped when their turn comes."""
@@ -92,11 +100,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Nobody sleeps in a selector that would have to be woken."""
 
 
-def run_simulated(loop: SimulatedLoop, main: Any) -> Any:
-    """Run a coroutine to its end in the loop, end what it left behind, and close the loop."""
+def run_simulated(loop: SimulatedLoop, main: Any, *, at_end: Callable[[], None] = lambda: None) -> Any:
+    """Run a coroutine to its end in the loop, end what it left behind, and close the loop.
+
+    `at_end` puts back what is held, so that everything can end.
+    """
     try:
         return loop.run_until_complete(main)
     finally:
+        at_end()
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()

@@ -1,9 +1,14 @@
 """The simulated network between a node and the apps: slow, lossy, repeating, and at times no SDK at all."""
 
 import asyncio
+import hashlib
+import hmac
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -12,18 +17,39 @@ from inngest_server.execution.transport import Response, TransportError
 
 from .apps import App, Request
 from .auditor import Auditor
+from .process import OWNER, Process
 
+SIGNING_KEY = "7468697320697320612074657374206b6579"
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-GARBAGE = (
-    Response(502, {"content-type": "text/html"}, HTML),
-    Response(200, {"content-type": "text/html"}, HTML),
-    Response(206, {"x-inngest-sdk": "x"}, b'[{"op":"StepRun"}]'),
-    Response(206, {"x-inngest-sdk": "x"}, b'[{"op":"Teleport","id":"a"}]'),
-    Response(206, {"x-inngest-sdk": "x"}, b'[{"op":"Sleep","id":"a","name":"soon"}]'),
-    Response(206, {"x-inngest-sdk": "x"}, b"not json"),
-    Response(206, {"x-inngest-sdk": "x"}, b""),
-    Response(201, {"x-inngest-sdk": "x"}, b"   {"),
-)
+SDK = {"x-inngest-sdk": "x"}
+GARBAGE: dict[str, Response] = {
+    "a proxy's page": Response(502, {"content-type": "text/html"}, HTML),
+    "a page with 200": Response(200, {"content-type": "text/html"}, HTML),
+    "an op without id": Response(206, SDK, b'[{"op":"StepRun"}]'),
+    "an unknown op": Response(206, SDK, b'[{"op":"Teleport","id":"a"}]'),
+    "a sleep without a moment": Response(206, SDK, b'[{"op":"Sleep","id":"a","name":"soon"}]'),
+    "a sleep of centuries": Response(206, SDK, b'[{"op":"Sleep","id":"a","name":"9999999h"}]'),
+    "a wait without timeout": Response(
+        206, SDK, b'[{"op":"WaitForEvent","id":"a","name":"x","opts":{"timeout":7}}]'
+    ),
+    "an invocation of nothing": Response(206, SDK, b'[{"op":"InvokeFunction","id":"a","opts":{}}]'),
+    "an error without an error": Response(206, SDK, b'[{"op":"StepError","id":"a"}]'),
+    "ops that are a text": Response(206, SDK, b'"StepRun"'),
+    "ops that are numbers": Response(206, SDK, b"[1, null]"),
+    "options that are a list": Response(206, SDK, b'[{"op":"StepPlanned","id":"a","opts":[]}]'),
+    "no JSON": Response(206, SDK, b"not json"),
+    "JSON with a lone surrogate cut off": Response(206, SDK, b'[{"op":"StepRun","id":"a","data":"\\ud8'),
+    "no body": Response(206, SDK, b""),
+    "bytes that are no UTF-8": Response(206, SDK, b"[\xff\xfe]"),
+    "an error that is a number": Response(500, SDK, b"7"),
+    "a stream that broke off": Response(201, SDK, b"   {"),
+    "a stream of blanks": Response(201, SDK, b"      "),
+    "a stream without status": Response(201, SDK, b'  {"body":"{}"}'),
+    "a stream that failed": Response(201, SDK, b'  {"error":"out of memory"}'),
+    "a stream in a stream": Response(201, SDK, b' {"status":201,"body":"{}","headers":{}}'),
+    "a stream with a page": Response(201, SDK, b' {"status":502,"body":"<html>","headers":{}}'),
+}
+"""Each class of answers that no app should give; every one must count as a failed try and no more."""
 EMPTY = Response(206, {"x-inngest-sdk": "x", "x-inngest-req-version": "2"}, b"[]")
 
 
@@ -36,6 +62,8 @@ class NetworkFaults:
     doubled: float = 0.0
     garbage: float = 0.0
     empty: float = 0.0
+    busy: float = 0.0
+    """429 or 503 with `Retry-After`."""
     hangs: float = 0.0
     """No answer before the time limit of a call."""
     slow: float = 0.0
@@ -43,7 +71,10 @@ class NetworkFaults:
 
 
 class Network:
-    """Carries requests of whichever node lives now to the apps, which live on when it dies."""
+    """Carries requests of whichever node lives now to the apps, which live on when it dies.
+
+    An app at another URL than before may be found at its old one too, or not.
+    """
 
     def __init__(
         self,
@@ -53,14 +84,21 @@ class Network:
         auditor: Auditor,
         spawn: Callable[[Awaitable[None]], None],
         late: Callable[[Request, Response], None],
+        now_ms: Callable[[], int],
+        seen: Counter[str],
+        *,
+        is_signed: bool,
     ) -> None:
-        self._apps = apps
+        self.apps = dict(apps)
+        """By host and port."""
         self._faults = faults
         self._chance = chance
         self._auditor = auditor
         self._spawn = spawn
         self._late = late
-        self.faults = 0
+        self._now_ms = now_ms
+        self._seen = seen
+        self._is_signed = is_signed
 
     async def send(
         self,
@@ -74,9 +112,14 @@ class Network:
     ) -> Response:
         """The transport of every node's driver."""
         request = read_request(url, body)
-        self._auditor.sending(request)
+        owner = OWNER.get()
+        self._auditor.sending(request, is_replaced=owner is not None and owner.is_replaced)
+        if self._is_signed:
+            self._seen["app: signed call"] += 1
+            if not _is_signature_good(headers.get("X-Inngest-Signature", ""), body):
+                self._auditor.note(f"the call of {request.item_id} has a wrong signature")
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._spawn(self._carry(request, url, answer, timeout_s))
+        self._spawn(self._carry(request, url, answer, timeout_s, owner))
         return await answer
 
     async def _pause(self) -> None:
@@ -86,32 +129,46 @@ class Network:
         await asyncio.sleep(delay_s)
 
     async def _carry(
-        self, request: Request, url: str, answer: "asyncio.Future[Response]", timeout_s: float
+        self,
+        request: Request,
+        url: str,
+        answer: "asyncio.Future[Response]",
+        timeout_s: float,
+        owner: Process | None,
     ) -> None:
         faults, draw = self._faults, self._chance.random()
-        app = self._apps[urlsplit(url).netloc]
         await self._pause()
-        for rate, fault in (
-            (faults.refused, self._refuse),
-            (faults.garbage, self._answer_garbage),
-            (faults.empty, self._answer_nothing),
-            (faults.lost_answer, self._lose),
-            (faults.hangs, self._hang),
+        app = self.apps.get(urlsplit(url).netloc)
+        if app is None:  # It moved away.
+            self._auditor.call_failed(request.item_id, request.generation)
+            _fail(answer, TransportError("refused", ""))
+            return
+        for rate, situation, fault in (
+            (faults.refused, "network: refused", self._refuse),
+            (faults.garbage, "", self._answer_garbage),
+            (faults.empty, "network: empty answer", self._answer_nothing),
+            (faults.lost_answer, "network: answer lost", self._lose),
+            (faults.busy, "", self._be_busy),
+            (faults.hangs, "network: hangs", self._hang),
         ):
             if draw < rate:
-                self.faults += 1
+                if situation:
+                    self._seen[situation] += 1
                 self._auditor.call_failed(request.item_id, request.generation)
                 await fault(request, app, answer, timeout_s)
                 return
             draw -= rate
         if self._chance.random() < faults.doubled:
-            self.faults += 1
+            self._seen["network: request doubled"] += 1
             self._spawn(self._discard(request, app))
         response = await app.handle(request)
         await self._pause()
         if answer.cancelled():
-            self._late(request, response)
+            stopped = self._chance.random() < 0.3
+            self._late(request, app.stop(request) if stopped else response)
         elif not answer.done():
+            if owner is not None and owner.is_paused:
+                self._seen["process: late answer to a paused process"] += 1
             answer.set_result(response)
 
     async def _discard(self, request: Request, app: App) -> None:
@@ -124,8 +181,27 @@ class Network:
     async def _answer_garbage(
         self, request: Request, app: App, answer: "asyncio.Future[Response]", _: float
     ) -> None:
+        name = self._chance.choice(list(GARBAGE))
+        self._seen[f"garbage: {name}"] += 1
         if not answer.done():
-            answer.set_result(self._chance.choice(GARBAGE))
+            answer.set_result(GARBAGE[name])
+
+    async def _be_busy(
+        self, request: Request, app: App, answer: "asyncio.Future[Response]", _: float
+    ) -> None:
+        """Ask to come back later: in seconds, or by a date, which has whole seconds."""
+        seconds = self._chance.choice((2, 45, 900))
+        if self._chance.random() < 0.5:
+            self._seen["network: Retry-After in seconds"] += 1
+            retry_after, until_ms = str(seconds), self._now_ms() + 1000 * seconds
+        else:
+            self._seen["network: Retry-After as a date"] += 1
+            until_ms = (self._now_ms() // 1000 + seconds) * 1000
+            retry_after = format_datetime(datetime.fromtimestamp(until_ms / 1000, UTC), usegmt=True)
+        self._auditor.asked_to_wait(request.item_id, request.generation, until_ms)
+        headers = {"retry-after": retry_after}
+        if not answer.done():
+            answer.set_result(Response(self._chance.choice((429, 503)), headers, b"busy"))
 
     async def _answer_nothing(
         self, request: Request, app: App, answer: "asyncio.Future[Response]", _: float
@@ -143,6 +219,14 @@ class Network:
         await app.handle(request)
         await asyncio.sleep(timeout_s)
         _fail(answer, TransportError("timeout", ""))
+
+
+def _is_signature_good(header: str, body: bytes) -> bool:
+    """Checked as an SDK does, without the server's own code. Source: protocol 6.2."""
+    signed_at, _, signature = header.removeprefix("t=").partition("&s=")
+    canonical = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+    expected = hmac.new(SIGNING_KEY.encode(), canonical + signed_at.encode(), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, signature)
 
 
 def _fail(answer: "asyncio.Future[Response]", error: TransportError) -> None:
@@ -173,5 +257,6 @@ def read_request(url: str, body: bytes) -> Request:
         stack=context["stack"]["stack"],
         current=context["stack"]["current"],
         event=parsed["event"],
-        body=body,
+        use_api=context["use_api"],
+        url=url,
     )

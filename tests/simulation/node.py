@@ -19,12 +19,12 @@ from inngest_server.storage.protocol import Storage, StorageError
 from inngest_server.wire import json
 
 from .disk import FaultyStorage
-from .event_loop import SimulatedLoop
+from .network import SIGNING_KEY
+from .process import OWNER, Process
 
 if TYPE_CHECKING:
     from .world import World
 
-T0_MS = 1_790_000_000_000
 RETENTION_MS = 3_600_000
 """Short, so that simulated days meet it; the loop itself keeps what is younger than a day."""
 
@@ -33,40 +33,12 @@ class NodeDownError(Exception):
     """The server's process is not there, or went away before it answered."""
 
 
-class WorldClock:
-    """Domain time as nodes read it: the world's, shifted by what the present machine believes."""
-
-    def __init__(self, loop: SimulatedLoop) -> None:
-        self._loop = loop
-        self.offset_ms = 0
-        self.latest_ms = 0
-        """The highest reading that anybody got."""
-
-    def now_ms(self) -> int:
-        now_ms = T0_MS + int(self._loop.time() * 1000) + self.offset_ms
-        self.latest_ms = max(self.latest_ms, now_ms)
-        return now_ms
-
-    def domain_ms(self) -> int:
-        self.now_ms()
-        return self.latest_ms
-
-    def host_s(self) -> int:
-        return self.now_ms() // 1000
-
-    def monotonic_s(self) -> float:
-        return self._loop.time()
-
-
-OWNER: contextvars.ContextVar["Node | None"] = contextvars.ContextVar("owner", default=None)
-
-
-class Node:
+class Node(Process):
     """One process of the server: everything in it is lost when it is killed."""
 
     def __init__(self, world: "World", number: int) -> None:
+        super().__init__()
         chance = random.Random(f"{world.seed} node {number}")
-        self.tasks: list[asyncio.Task[Any]] = []
         self.storage = FaultyStorage(
             world.disk, world.disk_faults, random.Random(f"{world.seed} disk {number}")
         )
@@ -84,6 +56,7 @@ class Node:
             world.clock,
             answered=self.engine.tell,
             next_request_id=self.engine.next_id,
+            signing_key=SIGNING_KEY if world.is_signed else None,
             app_connections=chance.choice((2, 4, 256)),
         )
         self.engine.driver = self.driver
@@ -138,11 +111,29 @@ class Node:
             return error.status, None
         return reply.status, json.parse(reply.body) if reply.body else None
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another process has the data directory."""
+        return self.storage.holder_is_another
+
     def kill(self) -> None:
+        if self.down.done():
+            return
+        self.go_on()
         self.storage.kill()
         for task in self.tasks:
             task.cancel()
         self.down.set_result(None)
+
+    def pause(self) -> None:
+        """SIGSTOP: nothing of it runs, and it does not know."""
+        self.is_paused = self.storage.is_paused = True
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self.is_paused = self.storage.is_paused = False
+        held, self.held = self.held, []
+        self._world.loop.put_back(held)
 
     async def answer_of(self, future: "asyncio.Future[Any]") -> Any:
         """What the node answers, unless it dies before."""

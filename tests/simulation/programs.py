@@ -42,6 +42,8 @@ class WaitForSignal(NamedTuple):
     name: str
     signal: str
     seconds: int
+    replaces: bool
+    """An open wait of another run; otherwise it is a conflict, which fails this one."""
 
 
 class Invoke(NamedTuple):
@@ -86,8 +88,13 @@ class Function:
     concurrency: list[dict[str, Any]] = field(default_factory=list)
     cancel_event: str | None = None
     cron: str | None = None
+    cron_jitter: str = ""
     hidden: bool = False
     """Not announced in the next sync: added or removed later."""
+    is_served: bool = True
+    """Whether the app still has its code."""
+    maker: "ProgramMaker | None" = None
+    """Who drew the program, and draws what a deployment adds to it."""
 
     @property
     def max_attempts(self) -> int:
@@ -100,7 +107,7 @@ class Function:
             trigger = {"event": self.event}
             triggers.append(trigger | ({"expression": self.expression} if self.expression else {}))
         if self.cron is not None:
-            triggers.append({"cron": self.cron})
+            triggers.append({"cron": self.cron} | ({"jitter": self.cron_jitter} if self.cron_jitter else {}))
         if not triggers:  # Only ever invoked.
             triggers.append({"event": f"never/{self.slug}"})
         url = f"{app_url}?fnId={self.slug}&stepId=step"
@@ -149,7 +156,8 @@ class Replay:
 
     def __init__(self, memos: Mapping[str, Any], stack: Sequence[str], attempt: int) -> None:
         self._memos = memos
-        self._order = {step_id: n for n, step_id in enumerate(stack)}
+        # A state that was fetched may be newer than the stack of the request.
+        self._order = {step_id: n for n, step_id in enumerate(dict.fromkeys([*stack, *memos]))}
         self._attempt = attempt
         self.reached: list[Found] = []
         """Everything without a memo that was come to, in branches of a decided race too."""
@@ -233,6 +241,16 @@ class ProgramMaker:
     def make(self, length: int) -> Program:
         return tuple(self._statement(depth=0) for _ in range(length))
 
+    def one(self) -> Statement:
+        """A statement that a deployment adds; its name was never used before."""
+        return self._statement(depth=1)
+
+    def renamed(self, statement: Statement) -> Statement:
+        """The same statement under a new name, where it has one."""
+        if isinstance(statement, Step | Sleep | WaitForEvent | WaitForSignal | Invoke):
+            return statement._replace(name=self._name(statement.name.partition("-")[0]))
+        return statement
+
     def _name(self, kind: str) -> str:
         self._count += 1
         return f"{kind}-{self._count}"
@@ -260,8 +278,8 @@ class ProgramMaker:
                 event = chance.choice(EVENTS if match else (*EVENTS, "inngest/function.finished"))
                 return WaitForEvent(self._name("wait"), event, match, chance.choice((5, 300, 3600, 90_000)))
             case "signal":
-                # Names of their own: a conflict would fail the run, which is another story.
-                return WaitForSignal(self._name("signal"), chance.choice(SIGNALS), chance.choice((60, 1800)))
+                signal, seconds = chance.choice(SIGNALS), chance.choice((60, 1800))
+                return WaitForSignal(self._name("signal"), signal, seconds, chance.random() < 0.8)
             case "invoke":
                 return Invoke(
                     self._name("invoke"), chance.choice(self._children), chance.choice((20, 3600, 400_000))

@@ -41,6 +41,7 @@ class Wait:
 class Run:
     row: RunRow
     k: Any
+    born: int
     memos: dict[str, bytes] = field(default_factory=dict)
     entries: int = 0
     items: set[str] = field(default_factory=set)
@@ -51,6 +52,8 @@ class Run:
     event_seen: bytes | None = None
     sleeps: dict[str, int] = field(default_factory=dict)
     """Step id to the moment before which it must not be over."""
+    signals: set[str] = field(default_factory=set)
+    """Names of signals that its code wants to wait for."""
 
 
 @dataclass
@@ -67,9 +70,15 @@ class Registered:
     event: str | None
     expression: str | None
     max_attempts: int
+    """The most that any version of it had."""
     limits: list[Limit]
     history: list[tuple[int, list[Limit]]]
     """Every committed list of limits with the moment from which it held."""
+    url: str
+    """Where it is called, without the query."""
+    url_before: str
+    cancels: bool
+    jitters: bool
     active: bool
     changed: int
 
@@ -78,5 +87,9 @@ class Registered:
 class Dispatch:
     attempt: int
     due_ms: int
+    urls: set[str]
+    """Where it may go: to the URL of the last sync, or that before if both were decided together."""
     seen: int = 0
     failed: bool = False
+    not_before_ms: int = 0
+    """Before which the app asked not to be called again."""

@@ -4,12 +4,16 @@ Some were real: the simulator found them in the engine, and they are planted aga
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from inngest_server.engine import events as events_module
+from inngest_server.engine import functions as functions_module
+from inngest_server.engine import retention as retention_module
 from inngest_server.engine import startup as startup_module
+from inngest_server.engine import syncs as syncs_module
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import Pending
 from inngest_server.engine.live import Live
@@ -17,11 +21,14 @@ from inngest_server.engine.timers import Timer, Timers
 from inngest_server.engine.work import Work
 from inngest_server.execution import driver as driver_module
 from inngest_server.flow_control.concurrency import SlotTable
+from inngest_server.events.records import EventRow
 from inngest_server.runs import answered, decide, finish
+from inngest_server.runs import start as start_module
 from inngest_server.runs.decision import Decision, TellParent
-from inngest_server.runs.records import WaitKind, WaitRow
+from inngest_server.runs.records import ItemState, WaitKind, WaitRow
 from inngest_server.runs.run import Content, Known, Run
 from inngest_server.runs.turn import Turn
+from inngest_server.storage.memory import MemoryStorage
 
 from .auditor import AuditError
 from .world import World
@@ -251,7 +258,165 @@ def answers_of_a_failed_batch_are_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "_commit_failed", careless)
 
 
-NEED_A_BUSY_WORLD = (loaded_facts_come_last, limit_counted_per_shard)
+def two_owners_of_a_shard(patch: pytest.MonkeyPatch) -> None:
+    """The storage takes what a replaced owner writes."""
+    apply = MemoryStorage.apply
+
+    def lax(self: MemoryStorage, batch: Any) -> Any:
+        epochs, batch.epochs = batch.epochs, {shard: self._epochs[shard] for shard in batch.epochs}
+        result = apply(self, batch)
+        batch.epochs = epochs
+        return result
+
+    patch.setattr(MemoryStorage, "apply", lax)
+
+
+def timer_leaked_at_run_end(patch: pytest.MonkeyPatch) -> None:
+    original = finish._finish
+
+    def leaky(run: Run, decision: Decision, *rest: Any) -> None:
+        original(run, decision, *rest)
+        decision.gone_waits = decision.gone_waits[1:]
+
+    patch.setattr(finish, "_finish", leaky)
+
+
+def id_remembered_a_millisecond_too_long(patch: pytest.MonkeyPatch) -> None:
+    first_of_id = events_module._first_of_id
+
+    def slow(work: Work, event: Any, fact: Any, now_ms: int) -> Any:
+        return first_of_id(work, event, fact, now_ms - 1)
+
+    patch.setattr(events_module, "_first_of_id", slow)
+
+
+def event_pruned_under_its_run(patch: pytest.MonkeyPatch) -> None:
+    prune = MemoryStorage.prune
+
+    async def greedy(self: MemoryStorage, before_ms: int, limit: int) -> int:
+        pruned = await prune(self, before_ms, limit)
+        rows: dict[Any, Any] = self._rows[EventRow]
+        for key in [key for key, row in rows.items() if row.received_at_ms < before_ms]:
+            del rows[key]
+        return pruned
+
+    patch.setattr(MemoryStorage, "prune", greedy)
+
+
+def runs_kept_for_an_hour(patch: pytest.MonkeyPatch) -> None:
+    """Although a repeated event id asks for them for a day."""
+    patch.setattr(retention_module, "MARK_HOURS_MS", 0)
+
+
+def error_of_a_replaced_call_counts(patch: pytest.MonkeyPatch) -> None:
+    on_answered = decide.on_answered
+
+    def gullible(run: Run, fact: Any, moment: Any) -> Decision:
+        item = run.items.get(fact.item_id)
+        if item is not None and item.state == ItemState.SENT:
+            fact = fact._replace(generation=item.generation)
+        return on_answered(run, fact, moment)
+
+    patch.setattr(decide, "on_answered", gullible)
+
+
+def deployment_drops_who_waits(patch: pytest.MonkeyPatch) -> None:
+    """Who waits for slots of a limit that changed leaves the queue, and is not asked again."""
+
+    def drop(work: Work, function: Any) -> None:
+        for shard in work.live.shards.values():
+            for item_id in shard.slots.parked_in(function.id):
+                shard.slots.release(item_id)
+
+    patch.setattr(syncs_module, "_wake_waiters", drop)
+
+
+def clock_set_back_fires_early(patch: pytest.MonkeyPatch) -> None:
+    """Timers go by the time that has passed, and not by domain time, which stood still."""
+    fire_timers = Engine._fire_timers
+    began: dict[Engine, tuple[int, float]] = {}
+
+    def fire(self: Engine, now_ms: int) -> None:
+        since_ms, since_s = began.setdefault(self, (now_ms, self._clock.monotonic_s()))
+        elapsed_ms = since_ms + int(1000 * (self._clock.monotonic_s() - since_s))
+        fire_timers(self, max(now_ms, elapsed_ms))
+
+    def on_expired(run: Run, fact: Any, moment: Any) -> Decision:
+        wait = run.waits.get(fact.wait_id)
+        if wait is None or wait.kind == WaitKind.CANCEL:
+            return Decision(run)
+        return answered.resume(run, moment, wait.wait_id, b"null", {"timeout": True})
+
+    patch.setattr(Engine, "_fire_timers", fire)
+    patch.setattr(decide, "_on_expired", on_expired)
+
+
+def domain_time_follows_the_clock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Engine, "now_ms", lambda self: self._clock.now_ms())
+
+
+def called_where_it_was_first(patch: pytest.MonkeyPatch) -> None:
+    """An app that moved is called at its old URL."""
+    make_function = functions_module.make_function
+    urls: dict[str, str] = {}
+
+    def stubborn(row: Any, app_name: str) -> Any:
+        function = make_function(row, app_name)
+        return replace(function, discovery_url=urls.setdefault(function.id, function.discovery_url))
+
+    patch.setattr(functions_module, "make_function", stubborn)
+
+
+def cancel_on_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(start_module, "_cancel_waits", lambda row, config, content, now_ms: ())
+
+
+def replaced_wait_keeps_its_signal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Work, "_silence", lambda self, wait_id: None)
+
+
+def retry_after_ignored(patch: pytest.MonkeyPatch) -> None:
+    next_try_ms = answered.next_try_ms
+    patch.setattr(
+        answered,
+        "next_try_ms",
+        lambda attempt, failure, moment: next_try_ms(attempt, failure._replace(retry_after_ms=None), moment),
+    )
+
+
+def damaged_run_stops_the_server(patch: pytest.MonkeyPatch) -> None:
+    """What a message refers to is expected to be there, and is gone when its run was held for long."""
+
+    async def bodies_of(storage: Any, messages: list[Any]) -> dict[str, bytes]:
+        ids = [one.internal_id for one in messages if hasattr(one, "internal_id")]
+        rows = {row.internal_id: row.body for row in await storage.get(EventRow, ids)}
+        return {internal_id: rows[internal_id] for internal_id in ids}
+
+    patch.setattr(startup_module, "_event_bodies", bodies_of)
+
+
+NEED: dict[Plant, dict[str, Any]] = {
+    loaded_facts_come_last: BUSY,
+    limit_counted_per_shard: BUSY,
+    two_owners_of_a_shard: {"pause_share": 0.7, "sqlite": False},
+    id_remembered_a_millisecond_too_long: {
+        "crash_rate": 0.0,
+        "disk_error_rate": 0.0,
+        "app_error_rate": 0.0,
+        "edges": True,
+        "disk_delay_s": 0.0005,
+        "slow_disk": 0.0,
+        "pace_s": 60.0,
+        "clock_jumps": False,
+    },
+    event_pruned_under_its_run: {"pace_s": 14_400.0, "crash_rate": 0.0003, "sqlite": False},
+    clock_set_back_fires_early: {"clock_jumps": True, "pace_s": 60.0},
+    domain_time_follows_the_clock: {"clock_jumps": True, "pace_s": 60.0},
+    called_where_it_was_first: {"deploys_code": True},
+    deployment_drops_who_waits: {"crash_rate": 0.0, "disk_error_rate": 0.0, "deploy_rate": 0.5},
+    damaged_run_stops_the_server: {"damage": True, "pace_s": 900.0},
+}
+"""What a world must be like beside unkind, so that the bug shows within a few seeds."""
 
 
 @pytest.mark.parametrize(
@@ -278,6 +443,20 @@ NEED_A_BUSY_WORLD = (loaded_facts_come_last, limit_counted_per_shard)
         (targeted_step_vanishes, "no call of it failed|never ended"),
         (duplicate_wakes, "a duplicate|has the runs"),
         (answers_of_a_failed_batch_are_kept, "is not on disk|before the disk knew"),
+        (two_owners_of_a_shard, "by an owner that was replaced"),
+        (timer_leaked_at_run_end, "behind"),
+        (id_remembered_a_millisecond_too_long, "has the runs"),
+        (event_pruned_under_its_run, "a run that is kept refers to it"),
+        (runs_kept_for_an_hour, "ms are kept"),
+        (error_of_a_replaced_call_counts, "raised by the replaced calls|no call of it failed"),
+        (deployment_drops_who_waits, "never ended"),
+        (clock_set_back_fires_early, "ms early"),
+        (domain_time_follows_the_clock, "domain time went back"),
+        (called_where_it_was_first, "its function is at"),
+        (cancel_on_forgotten, "has no cancelOn"),
+        (replaced_wait_keeps_its_signal, "would all get the signal"),
+        (retry_after_ignored, "before its Retry-After"),
+        (damaged_run_stops_the_server, "no server starts|the node ended"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -289,7 +468,7 @@ def test_the_auditor_finds_a_planted_bug(
     for seed in range(SEEDS_MAX):
         try:
             # Unkind worlds show most bugs within a few seeds.
-            World(seed, **{**UNKIND, **(BUSY if plant in NEED_A_BUSY_WORLD else {})}).run()
+            World(seed, **{**UNKIND, **NEED.get(plant, {})}).run()
         except AuditError as error:
             said.append(str(error))
             if any(one in said[-1] for one in complaint.split("|")):

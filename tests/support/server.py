@@ -35,6 +35,8 @@ class ServerProcess(Process):
         self.database = directory / "main.db"
         keys = {"INNGEST_SIGNING_KEY": signing_key, "INNGEST_EVENT_KEY": event_key}
         argv = [COMMAND, mode, "--host", "127.0.0.1", "--port", str(self.port), "--sqlite-dir", directory]
+        if mode == "dev":
+            argv.append("--no-discovery")  # What else listens on this machine is no business of a test.
         super().__init__(
             [*argv, *options],
             log=directory / "server.log",

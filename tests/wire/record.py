@@ -1,6 +1,6 @@
 """Records the exchanges of the interop apps with a real server.
 
-    .venv/bin/python -m tests.wire.record [python|typescript]
+    .venv/bin/python -m tests.wire.record [python|typescript|typescript-v3]
 
 Writes one fixture per case into `fixtures/<sdk>-<version>/`. A case is recorded only after it met its row of
 `tests/interop/cases.md`, so a fixture never shows a fault as right.
@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.interop import common
-from tests.interop.harness import PYTHON, SERVE_PATH, TYPESCRIPT, App, Case, Sdk, World, check
+from tests.interop.harness import (
+    PYTHON,
+    SERVE_PATH,
+    TYPESCRIPT,
+    TYPESCRIPT_V3,
+    App,
+    Case,
+    Sdk,
+    World,
+    check,
+)
 from tests.interop.table import cases
 from tests.support.api import Api, request
 from tests.support.processes import REPOSITORY, free_port, wait_for
@@ -182,7 +192,7 @@ def conduct(case: Case) -> Conduct:
 def extras(sdk: Sdk) -> list[tuple[str, Conduct]]:
     """Cases that are no row of the table."""
     found: list[tuple[str, Conduct]] = [("limited", common.check_limit), ("cron", next_cron)]
-    if sdk is TYPESCRIPT:
+    if sdk is not PYTHON:
         found.insert(0, ("send-signal", common.check_sent_signal))
     return found
 
@@ -193,7 +203,7 @@ def next_cron(world: World) -> None:
 
 def version_of(sdk: Sdk) -> str:
     """The installed version of an SDK."""
-    if sdk is TYPESCRIPT:
+    if sdk is not PYTHON:
         return json.loads((sdk.folder / sdk.needs).read_text())["version"]
     (found,) = sdk.folder.glob(".venv/lib/python*/site-packages/inngest-*.dist-info")
     return found.name.removeprefix("inngest-").removesuffix(".dist-info")
@@ -230,11 +240,12 @@ async def record(sdk: Sdk, folder: Path, *, streamed: bool = False) -> None:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [PYTHON.name, TYPESCRIPT.name]
-    for sdk in (PYTHON, TYPESCRIPT):
+    sdks = (PYTHON, TYPESCRIPT, TYPESCRIPT_V3)
+    wanted = sys.argv[1:] or [sdk.name for sdk in sdks]
+    for sdk in sdks:
         if sdk.name not in wanted:
             continue
-        folder = FIXTURES / f"{sdk.name}-{version_of(sdk)}"
+        folder = FIXTURES / f"{sdk.name.partition('-')[0]}-{version_of(sdk)}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         asyncio.run(record(sdk, folder))

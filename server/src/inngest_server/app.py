@@ -6,47 +6,44 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from inngest_server import __version__
+from inngest_server.api.connections import BACKLOG, QuietServer, allowed_connections, bind, bounded
 from inngest_server.api.context import Context
 from inngest_server.api.router import Router
 from inngest_server.api.table import route_table
 from inngest_server.clock import SystemClock, system_random
+from inngest_server.engine.clock_watch import ClockWatch
+from inngest_server.engine.discovery import AppDiscovery
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import Ping
 from inngest_server.engine.options import EngineOptions, EngineUnavailableError
 from inngest_server.engine.polling import AppPoller
+from inngest_server.engine.registering import register
 from inngest_server.engine.retention import Retention
 from inngest_server.execution.driver import HTTPDriver
+from inngest_server.execution.gateway import Drivers, GatewayDriver
+from inngest_server.execution.reach import Reach
 from inngest_server.execution.syncer import AppSyncer
 from inngest_server.execution.transport import HTTPTransport
 from inngest_server.observability.loop_lag import LoopLag
 from inngest_server.observability.metrics import Metrics
 from inngest_server.settings import ServerKind, Settings
 from inngest_server.storage.memory import MemoryStorage
-from inngest_server.storage.protocol import Storage
+from inngest_server.storage.protocol import Storage, StorageError
 from inngest_server.storage.sqlite import SQLiteStorage
 
 log = structlog.get_logger("inngest.server")
 
 DRAIN_S = 10.0
 """How long calls under way may finish after a stop was asked for; the next start sends the rest again."""
-BACKLOG = 2048
-"""Connections that wait to be accepted, as while the database is loaded."""
-HEAD_BYTES_MAX = 64 * 1024
-"""Of a request line with its headers; as large as what Node and others accept, several times over."""
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 SWITCH_INTERVAL_S = 0.0005
 """Ten times shorter than Python's: the writer thread asks for the interpreter back after each statement."""
-
-
-class AddressInUseError(Exception):
-    code = "address_in_use"
 
 
 def make_storage(settings: Settings) -> Storage:
@@ -56,8 +53,8 @@ def make_storage(settings: Settings) -> Storage:
     return SQLiteStorage(settings.directory, relaxed=settings.relaxed, url=url, log=_log_storage)
 
 
-def _log_storage(event: str, **fields: object) -> None:
-    structlog.get_logger("inngest.storage").info(event, **fields)
+def _log_storage(event: str, *, level: str = "info", **fields: object) -> None:
+    getattr(structlog.get_logger("inngest.storage"), level)(event, **fields)
 
 
 class Server:
@@ -91,15 +88,21 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
-        sockets = [_bind(self.settings.host, self.settings.port)]
+        sockets = [bind(self.settings.host, self.settings.port)]
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         transport = HTTPTransport()
+        reach = Reach.LOCAL if self.settings.allow_private_gateway else Reach.PUBLIC
+        outside = HTTPTransport(reach, redirects=reach)
         try:
-            async with self._engine_on(transport) as (driver, syncer):
+            async with self._engine_on(transport, outside) as (driver, syncer):
                 await self._serve(sockets, driver, syncer)
                 await self._finish(driver)
+        except StorageError as error:
+            log.error("server.storage_failed", code=error.code, detail=str(error))
+            raise
         finally:
             await transport.close()
+            await outside.close()
             await self.storage.close()
             log.info("server.stopped")
 
@@ -111,7 +114,7 @@ class Server:
                 self._http.force_exit = True
         self._stop.set()
 
-    async def _finish(self, driver: HTTPDriver) -> None:
+    async def _finish(self, driver: Drivers) -> None:
         """Wait for the answers of the calls under way, and until they are stored."""
         if driver.under_way:
             log.info("server.stopping", calls_under_way=driver.under_way, waits_s=DRAIN_S)
@@ -122,15 +125,17 @@ class Server:
         hurrying.cancel()
         await asyncio.gather(storing, hurrying, return_exceptions=True)
 
-    async def _drain(self, driver: HTTPDriver) -> None:
+    async def _drain(self, driver: Drivers) -> None:
         await driver.drain(DRAIN_S)
         with suppress(EngineUnavailableError):
             await self.engine.ask(Ping())  # Answered when what came before it is stored.
 
     @asynccontextmanager
-    async def _engine_on(self, transport: HTTPTransport) -> AsyncGenerator[tuple[HTTPDriver, AppSyncer]]:
+    async def _engine_on(
+        self, transport: HTTPTransport, outside: HTTPTransport
+    ) -> AsyncGenerator[tuple[Drivers, AppSyncer]]:
         settings, engine = self.settings, self.engine
-        driver = HTTPDriver(
+        apps = HTTPDriver(
             transport,
             self.clock,
             answered=engine.tell,
@@ -139,9 +144,14 @@ class Server:
             server_kind=settings.kind.value,
             app_connections=settings.app_connections,
         )
+        driver = Drivers(apps, GatewayDriver(outside, self.clock, answered=engine.tell))
         engine.driver = driver
         syncer = AppSyncer(
-            transport, self.clock, signing_key=settings.signing_key, server_kind=settings.kind.value
+            transport,
+            self.clock,
+            signing_key=settings.signing_key,
+            server_kind=settings.kind.value,
+            register=partial(register, engine),
         )
         await engine.start()
         gc.collect()
@@ -150,8 +160,11 @@ class Server:
         log.info("server.storage", storage=self.storage.description, unfinished_runs=engine.live.run_count())
         loops = [
             asyncio.create_task(engine.run()),
-            asyncio.create_task(Retention(engine, keep_ms=settings.retention_ms).run()),
+            asyncio.create_task(
+                Retention(engine, keep_ms=settings.retention_ms, bytes_max=settings.retention_bytes).run()
+            ),
             asyncio.create_task(self._loop_lag.run()),
+            asyncio.create_task(ClockWatch(engine, self.clock).run()),
         ]
         if settings.sdk_urls or settings.poll or settings.kind is ServerKind.DEV:
             poller = AppPoller(
@@ -162,6 +175,9 @@ class Server:
                 interval_s=settings.poll_interval_s,
             )
             loops.append(asyncio.create_task(poller.run()))
+            if settings.discovery_ports:
+                discovery = AppDiscovery(engine, poller, ports=settings.discovery_ports)
+                loops.append(asyncio.create_task(discovery.run()))
         for task in loops:
             task.add_done_callback(self._loop_ended)
         try:
@@ -177,13 +193,13 @@ class Server:
             log.critical("server.loop_failed", exc_info=task.exception())
             self.stop()
 
-    async def _serve(self, sockets: list[socket.socket], driver: HTTPDriver, syncer: AppSyncer) -> None:
+    async def _serve(self, sockets: list[socket.socket], driver: Drivers, syncer: AppSyncer) -> None:
         settings = self.settings
         metrics = Metrics(self.engine, driver, self._loop_lag)
         context = Context(settings, self.engine, self.storage, syncer, self.clock, __version__, metrics)
         config = uvicorn.Config(
             Router(context, route_table()),
-            http=_BoundedHeads,
+            http=bounded(allowed_connections()),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -195,7 +211,7 @@ class Server:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(DRAIN_S),
         )
-        self._http = http = _QuietServer(config)
+        self._http = http = QuietServer(config)
         serving = asyncio.create_task(http.serve(sockets=sockets))
         url = f"http://{_shown_host(settings.host)}:{settings.port}"
         log.info("server.listening", url=url, kind=settings.kind.value)
@@ -204,55 +220,7 @@ class Server:
         stopping.cancel()
         http.should_exit = True
         await serving
-
-
-class _BoundedHeads(HttpToolsProtocol):
-    """Refuses a request line with headers that do not end, which uvicorn would collect for ever."""
-
-    _head_bytes = 0
-    _is_in_head = True
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._is_in_head:
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-            self.transport.write(TOO_LARGE)
-            self.transport.close()
-
-    def on_message_begin(self) -> None:
-        self._head_bytes, self._is_in_head = 0, True
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        super().on_headers_complete()
-
-
-class _QuietServer(uvicorn.Server):
-    """Leaves signals to the composition root, which stops more than HTTP."""
-
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        return nullcontext()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        # At once: Linux lets two processes bind the same port as long as neither listens.
-        listener.listen(BACKLOG)
-    except (OSError, TypeError, UnicodeError) as error:  # No host name can be spelled so: the last two.
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise AddressInUseError(
-            f"cannot listen on {host}:{port}: {reason}; choose another with --port or --host"
-        ) from error
-    listener.setblocking(False)
-    return listener
+        context.lane.close()
 
 
 def _shown_host(host: str) -> str:

@@ -30,6 +30,8 @@ class Settings:
     insecure: bool = False
     """`start` without keys: everything is open, as in `dev`."""
     sdk_urls: tuple[str, ...] = ()
+    discovery_ports: tuple[int, ...] = ()
+    """Local ports on which apps are looked for as long as there is none; empty turns that off."""
     poll: bool = True
     poll_interval_s: float = 5.0
     directory: Path = Path(".inngest")
@@ -40,9 +42,15 @@ class Settings:
     """Constant back-off; 0 uses the documented delays."""
     retention_ms: int = 7 * DAY_MS
     """How long ended runs and events are kept; 0 keeps them for ever."""
+    retention_bytes: int = 0
+    """What the database may use before younger ones go, too; 0 is no limit."""
     cron_catch_up: str = "skip"
     app_connections: int = 256
+    allow_private_gateway: bool = False
+    """Whether requests that steps have the server make may reach private networks and this machine."""
     event_bytes_max: int = EVENT_BYTES_MAX
+    ui: bool = True
+    """Whether GraphQL, and later the web interface, are served."""
     log_json: bool = False
     log_level: str = "info"
 

@@ -20,11 +20,16 @@ import uvicorn
 
 import inngest
 import inngest.fast_api
+from inngest.experimental.ai import openai
 
 T = TypeVar("T")
 Handler = Callable[[inngest.Context], Awaitable[Any]] | Callable[[inngest.ContextSync], Any]
 
 APP_ID = "interop-py"
+PORT = int(os.environ.get("PORT", "8000"))
+PROVIDER_URL = f"http://127.0.0.1:{PORT}/provider"
+"""An AI provider, which is this process too: it is asked by the server."""
+PROVIDER_KEY = "sk-interop"
 SERVE_PATH = "/api/inngest"
 LARGE_PART_BYTES = 900 * 1024  # Five of them are more than the 4 MiB that one call request may carry.
 HOLD_S = 0.3
@@ -417,6 +422,43 @@ async def function_fails(ctx: inngest.Context) -> None:
     raise ValueError("the function failed")
 
 
+# Requests that the server makes.
+
+
+def infer(ctx: inngest.Context, step: str, text: str, path: str = "") -> Awaitable[dict[str, Any]]:
+    adapter = openai.Adapter(auth_key=PROVIDER_KEY, base_url=PROVIDER_URL + path, model="m-1")
+    return ctx.step.ai.infer(step, adapter=adapter, body={"messages": [{"role": "user", "content": text}]})
+
+
+@case("ai-infer")
+async def ai_infer(ctx: inngest.Context) -> dict[str, Any]:
+    answer = await infer(ctx, "ask", "hello")
+    return {"model": answer["model"], "content": answer["choices"][0]["message"]["content"]}
+
+
+@case("ai-infer-parallel")
+async def ai_infer_parallel(ctx: inngest.Context) -> list[Any]:
+    first, second, ran = await ctx.group.parallel(
+        (
+            lambda: infer(ctx, "first", "one"),
+            lambda: infer(ctx, "second", "two"),
+            lambda: run(ctx, "run", "ran"),
+        )
+    )
+    return [answer["choices"][0]["message"]["content"] for answer in (first, second)] + [ran]
+
+
+@case("ai-infer-slow")
+async def ai_infer_slow(ctx: inngest.Context) -> str:
+    answer = await infer(ctx, "ask", "hello", "/slow")
+    return answer["choices"][0]["message"]["content"]
+
+
+@case("ai-infer-fails", retries=1)
+async def ai_infer_fails(ctx: inngest.Context) -> dict[str, str]:
+    return await caught(infer(ctx, "ask", "hello", "/busy"))
+
+
 # Limits.
 
 
@@ -454,7 +496,37 @@ async def record_calls(
     return await answer(request)
 
 
+@app.post("/provider/chat/completions")
+async def provide(request: fastapi.Request) -> fastapi.Response:
+    """Say what was said, to who has the key."""
+    if request.headers.get("authorization") != f"Bearer {PROVIDER_KEY}":
+        return fastapi.responses.JSONResponse({"error": "no key"}, 401)
+    asked = await request.json()
+    said = asked["messages"][-1]["content"]
+    choices = [{"message": {"role": "assistant", "content": f"echo: {said}"}}]
+    return fastapi.responses.JSONResponse({"model": asked["model"], "choices": choices})
+
+
+asked_before = asyncio.Event()
+asked_again = asyncio.Event()
+
+
+@app.post("/provider/slow/chat/completions")
+async def provide_slowly(request: fastapi.Request) -> fastapi.Response:
+    """The first request gets no answer before there is a second one."""
+    is_first = not asked_before.is_set()
+    append_line({"provider": "slow", "number": 1 if is_first else 2})
+    (asked_before if is_first else asked_again).set()
+    await asked_again.wait()
+    return await provide(request)
+
+
+@app.post("/provider/busy/chat/completions")
+async def refuse() -> fastapi.Response:
+    return fastapi.responses.JSONResponse({"error": {"message": "slow down"}}, 429)
+
+
 inngest.fast_api.serve(app, client, functions)
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), log_level="warning")
+    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning")

@@ -1,19 +1,26 @@
 // An ordinary app with the official TypeScript SDK: one function for each kind of step.
 //
-// Function `<case>` starts on event `interop/<case>`; `../cases.md` says what each must do.
+// Function `<case>` starts on event `interop/<case>`; `../cases.md` says what each must do. The packages are
+// those of the folder in which it is started: `typescript_v3` has version 3 of the SDK.
 //
 // Environment: PORT; STEP_LOG, a file that gets one JSON line per step execution and per request to the
 // serve endpoint; and what the SDK reads itself: INNGEST_BASE_URL, INNGEST_DEV, INNGEST_SIGNING_KEY,
 // INNGEST_EVENT_KEY.
 
 import fs from "node:fs";
+import { createRequire } from "node:module";
 
-import express from "express";
-import { Inngest, NonRetriableError, referenceFunction, RetryAfterError } from "inngest";
-import { serve } from "inngest/express";
+const require = createRequire(`${process.cwd()}/`);
+const express = require("express");
+const { fetch: stepFetch, Inngest, NonRetriableError, referenceFunction, RetryAfterError } = require("inngest");
+const { serve } = require("inngest/express");
 
-const APP_ID = "interop-ts";
+const IS_V3 = require("./package.json").dependencies.inngest.startsWith("~3.");
+const APP_ID = IS_V3 ? "interop-ts3" : "interop-ts";
 const SERVE_PATH = "/api/inngest";
+const PORT = Number(process.env.PORT ?? 3000);
+const PROVIDER_URL = `http://127.0.0.1:${PORT}/provider`; // This process too: it is asked by the server.
+const PROVIDER_KEY = "sk-interop";
 const LARGE_PART_BYTES = 900 * 1024; // Five of them are more than the 4 MiB that one call request may carry.
 const HOLD_MS = 300;
 const SHAPES = [null, {}, { data: 1 }, { error: "no" }, [1, "two", null, 2.5], 'Grüße 世界 \u2028 \\ "', 0, ""];
@@ -34,8 +41,10 @@ function executed(ctx, step, extra = {}) {
 }
 
 /** Serve a handler as function `<name>`, started by `interop/<name>` unless triggers are given. */
-function serveCase(name, options, handler) {
-  const fn = client.createFunction({ id: name, triggers: [{ event: `interop/${name}` }], ...options }, handler);
+function serveCase(name, { triggers = [{ event: `interop/${name}` }], ...options }, handler) {
+  const fn = IS_V3
+    ? client.createFunction({ id: name, ...options }, triggers, handler)
+    : client.createFunction({ id: name, triggers, ...options }, handler);
   functions.push(fn);
   return fn;
 }
@@ -81,7 +90,10 @@ serveCase("noop", {}, async () => null);
 
 serveCase("sequential", {}, addFive);
 
-serveCase("sequential-no-checkpoint", { checkpointing: false }, addFive);
+if (!IS_V3) serveCase("sequential-no-checkpoint", { checkpointing: false }, addFive);
+
+// Version 3 reports by checkpoints only where it is told to.
+if (IS_V3) serveCase("sequential-checkpointed", { checkpointing: true }, addFive);
 
 serveCase("sequential-buffered", { checkpointing: { bufferedSteps: 3, maxInterval: "2s" } }, addFive);
 
@@ -103,14 +115,22 @@ serveCase("shapes", {}, async (ctx) => {
   return values;
 });
 
-serveCase("parallel", {}, async (ctx) => {
+async function joinThree(ctx) {
   const parts = await Promise.all([run(ctx, "a", 1), run(ctx, "b", 2), run(ctx, "c", 3)]);
   const joined = await run(ctx, "join", parts[0] + parts[1] + parts[2]);
   return { parts, joined };
-});
+}
+
+serveCase("parallel", {}, joinThree);
+
+// What version 4 does always: one discovery for all branches.
+if (IS_V3) serveCase("parallel-optimized", { optimizeParallelism: true }, joinThree);
+
+// Version 3 asks again after each branch, so that a race needs no word of its own.
+const asRace = (ctx, branches) => (IS_V3 ? branches() : ctx.group.parallel({ mode: "race" }, branches));
 
 serveCase("parallel-race", {}, async (ctx) => {
-  const winner = await ctx.group.parallel({ mode: "race" }, () =>
+  const winner = await asRace(ctx, () =>
     Promise.race([
       run(ctx, "fast", "fast"),
       ctx.step.run("slow", async () => {
@@ -353,6 +373,46 @@ serveCase(
   },
 );
 
+// Requests that the server makes.
+
+function infer(ctx, step, text, path = "") {
+  const model = ctx.step.ai.models.openai({
+    model: "m-1",
+    apiKey: PROVIDER_KEY,
+    baseUrl: `${PROVIDER_URL}${path}`,
+  });
+  return ctx.step.ai.infer(step, { model, body: { messages: [{ role: "user", content: text }] } });
+}
+
+serveCase("ai-infer", {}, async (ctx) => {
+  const answer = await infer(ctx, "ask", "hello");
+  return { model: answer.model, content: answer.choices[0].message.content };
+});
+
+serveCase("ai-infer-parallel", {}, async (ctx) => {
+  const [first, second, ran] = await Promise.all([
+    infer(ctx, "first", "one"),
+    infer(ctx, "second", "two"),
+    run(ctx, "run", "ran"),
+  ]);
+  return [first.choices[0].message.content, second.choices[0].message.content, ran];
+});
+
+serveCase("ai-infer-fails", { retries: 1 }, (ctx) => caught(infer(ctx, "ask", "hello", "/busy")));
+
+serveCase("fetch", { retries: 0 }, async (ctx) => {
+  const headers = { "content-type": "text/plain", "x-mine": "1" };
+  const posted = await stepFetch(`${PROVIDER_URL}/thing?q=1`, { method: "POST", headers, body: "text" });
+  const missing = await stepFetch(`${PROVIDER_URL}/missing`);
+  const deleted = await stepFetch(`${PROVIDER_URL}/thing`, { method: "DELETE" });
+  return {
+    posted: { status: posted.status, made: posted.headers.get("x-made"), seen: await posted.json() },
+    missing: missing.status,
+    deleted: { status: deleted.status, text: await deleted.text() },
+    unreachable: await caught(stepFetch("http://127.0.0.1:9/")),
+  };
+});
+
 // Limits.
 
 serveCase("limited", { concurrency: [{ limit: 1, key: "event.data.key" }] }, (ctx) => {
@@ -366,6 +426,23 @@ serveCase("limited", { concurrency: [{ limit: 1, key: "event.data.key" }] }, (ct
 
 const app = express();
 app.use(express.json({ limit: "16mb" }));
+app.post("/provider/chat/completions", (request, response) => {
+  if (request.headers.authorization !== `Bearer ${PROVIDER_KEY}`) {
+    response.status(401).json({ error: "no key" });
+    return;
+  }
+  const said = request.body.messages.at(-1).content;
+  const choices = [{ message: { role: "assistant", content: `echo: ${said}` } }];
+  response.json({ model: request.body.model, choices });
+});
+app.post("/provider/busy/chat/completions", (_request, response) => {
+  response.status(429).json({ error: { message: "slow down" } });
+});
+app.post("/provider/thing", express.text(), (request, response) => {
+  const { body, query, headers } = request;
+  response.set("x-made", "yes").json({ body, query, mine: headers["x-mine"], key: headers.authorization ?? null });
+});
+app.delete("/provider/thing", (_request, response) => response.status(204).end());
 app.use(SERVE_PATH, (request, _response, next) => {
   const call = request.method === "POST" ? (request.body?.ctx ?? {}) : {};
   appendLine({
@@ -379,4 +456,4 @@ app.use(SERVE_PATH, (request, _response, next) => {
   next();
 });
 app.use(SERVE_PATH, serve({ client, functions }));
-app.listen(Number(process.env.PORT ?? 3000), "127.0.0.1");
+app.listen(PORT, "127.0.0.1");

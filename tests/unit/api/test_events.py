@@ -213,8 +213,43 @@ async def test_other_bodies_are_refused(server: InProcess, body: bytes) -> None:
         ),
     ],
 )
-async def test_forms_are_refused(server: InProcess, content_type: str, body: bytes) -> None:
-    assert (await server.request("POST", "/e/k", body, {"content-type": content_type})).status == 400
+async def test_forms_are_read_and_make_no_event(server: InProcess, content_type: str, body: bytes) -> None:
+    answer = await server.request("POST", "/e/k", body, {"content-type": content_type})
+
+    assert (answer.status, answer.json()["ids"]) == (400, [])
+    assert "got an array; fields of a form are lists of texts: send JSON" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_a_body_that_begins_like_json_is_json_also_when_it_is_called_a_form(
+    server: InProcess, kind: str
+) -> None:
+    """As `curl -d '{...}'` sends it."""
+    answer = await server.request("POST", "/e/k", b' {"name":"a/b"}', {"content-type": kind})
+
+    assert answer.status == 200
+
+
+async def test_a_form_that_is_none_is_refused_with_the_reason(server: InProcess) -> None:
+    answer = await server.request("POST", "/e/k", b"x", {"content-type": "multipart/form-data; boundary=B"})
+
+    assert (answer.status, answer.json()["error"]) == (400, "the form does not end with its boundary")
+
+
+@pytest.mark.parametrize(
+    ("ts", "unit"),
+    [
+        (1_790_000_000, "seconds"),
+        (1_790_000_000.5, "seconds"),
+        (1_790_000_000_000_000, "microseconds"),
+        (1_790_000_000_000_000_000, "nanoseconds"),
+    ],
+)
+async def test_a_time_in_another_unit_is_recognised(server: InProcess, ts: float, unit: str) -> None:
+    answer = await post(server, {"name": "a/b", "ts": ts})
+
+    assert answer.status == 400
+    assert answer.json()["error"].endswith(f": milliseconds expected, and this looks like {unit}")
 
 
 async def test_one_bad_event_keeps_all_out_and_every_bad_one_is_named(server: InProcess) -> None:
@@ -508,6 +543,41 @@ async def test_a_repeated_invocation_starts_one_run() -> None:
 
         assert first.json() == second.json() == {"id": SEEDED_IDS[0], "status": 200}
         assert await run_count(server) == 1
+
+
+async def test_invocations_with_one_id_start_one_run(server: InProcess) -> None:
+    """At the same time, and after that run has ended."""
+    await server.register(make_function())
+    body = {"data": {}, "id": "order-1"}
+
+    answers = await asyncio.gather(*[invoke(server, body=body) for _ in range(20)])
+    await server.answer(await server.call(0), Returned(b"1"))
+    answers.append(await invoke(server, body=body))
+
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.json()["id"] for answer in answers}) == 21  # Each is stored, as with other events.
+    assert await run_count(server) == 1
+
+
+async def test_invocations_with_one_seed_at_the_same_time_start_one_run() -> None:
+    async with InProcess(dev(), now_ms=SEED_MS) as server:
+        await server.register(make_function())
+
+        answers = await asyncio.gather(
+            *[invoke(server, **{"x-inngest-event-id-seed": SEED}) for _ in range(20)]
+        )
+
+        assert {answer.json()["id"] for answer in answers} == {SEEDED_IDS[0]}
+        assert await run_count(server) == 1
+
+
+async def test_one_id_starts_each_function_that_it_invokes(server: InProcess) -> None:
+    await server.register(make_function(), make_function(id="shop-other", triggers=[]))
+
+    await invoke(server, body={"id": "order-1"})
+    await invoke(server, "shop-other", body={"id": "order-1"})
+
+    assert await run_count(server) == 2
 
 
 @pytest.mark.parametrize("bearer", [BEARER, f"Bearer {EVENT_KEY}"])

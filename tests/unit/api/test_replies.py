@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from inngest_server.api import replies
-from inngest_server.api.replies import Receive, RequestRejectedError, read_body, reply
+from inngest_server.api.replies import Pace, Receive, RequestRejectedError, read_body, reply
 
 
 def receiving(messages: Iterable[dict[str, Any]]) -> Receive:
@@ -35,12 +34,31 @@ async def test_a_body_is_put_together_from_its_parts() -> None:
 
 @pytest.mark.parametrize("parts", [[], [part(b"{", more=True)]])
 async def test_a_client_that_never_sends_its_body_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, parts: list[dict[str, Any]]
+    parts: list[dict[str, Any]],
 ) -> None:
-    monkeypatch.setattr(replies, "BODY_TIMEOUT_S", 0.01)
+    with pytest.raises(RequestRejectedError) as refused:
+        await read_body(receiving(parts), pace=Pace(silence_s=0.01))
+
+    assert (refused.value.status, refused.value.code) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "received", "patience_s"),
+    [(0, 0, 30), (30, 0, 0), (29, 100_000, 30), (40, 1000, -9), (60, 1000, -29), (60, 1000 * 1000, 30)],
+)
+def test_a_body_must_keep_its_pace(elapsed_s: float, received: int, patience_s: float) -> None:
+    assert Pace(silence_s=30, bytes_per_s=1000).patience_s(elapsed_s, received) == patience_s
+
+
+async def test_a_body_that_trickles_is_not_waited_for() -> None:
+    """Never silent for long, and too slow all the same."""
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.001)
+        return part(b"x", more=True)
 
     with pytest.raises(RequestRejectedError) as refused:
-        await read_body(receiving(parts))
+        await read_body(receive, pace=Pace(silence_s=0.05, bytes_per_s=10**9))
 
     assert refused.value.status == 408
 

@@ -314,7 +314,7 @@ async def test_an_id_in_lower_case_is_the_same_id(server: InProcess) -> None:
 
 async def test_nothing_is_cancelled_while_the_storage_fails(server: InProcess) -> None:
     run = await start_run(server)
-    server.engine._failure = "disk full"
+    server.engine._refusal = "disk full"
 
     answer = await server.delete(f"/v1/runs/{run['run_id']}")
 

@@ -117,7 +117,8 @@ def test_a_500_repeats_what_the_app_said() -> None:
 def test_every_failure_of_transport_names_the_url(kind: TransportFailure) -> None:
     error = app_error_from_transport(kind, URL, "detail of\nthe library")
 
-    assert error.code == ("unsupported_protocol" if kind == "tls" else "unreachable")
+    codes = {"tls": "unsupported_protocol", "out_of_reach": "address_refused"}
+    assert error.code == codes.get(kind, "unreachable")
     assert URL in error.message
     assert error.message.endswith("(detail of the library)")
     assert "()" not in app_error_from_transport(kind, URL).message

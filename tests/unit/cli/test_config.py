@@ -1,5 +1,6 @@
 """Precedence, conversion and refusals of the configuration."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from inngest_server.cli.arguments import parse
 from inngest_server.cli.config import Config, resolve
 from inngest_server.cli.config_file import ConfigError
-from inngest_server.cli.flags import FLAGS, SERVERS, Flag, Kind
+from inngest_server.cli.flags import FLAGS, SERVERS, Flag, Kind, flags_of
 from inngest_server.cli.serve import settings_of
+from inngest_server.execution.prober import PORTS
 
 KEYS = {"INNGEST_SIGNING_KEY": "signkey-prod-0123abcd", "INNGEST_EVENT_KEY": "one,two"}
 
@@ -128,10 +130,66 @@ def test_keys_of_the_other_command_are_left_out_and_named(tmp_path: Path) -> Non
     assert config(tmp_path, "dev").without_effect() == {at: "is not a flag of `inngest dev`"}
 
 
+def test_mistyped_variables_are_named_with_the_nearest(tmp_path: Path) -> None:
+    environment = {
+        "INNGEST_POLL_INTERVALL": "5",
+        "INNGEST_WIBBLE": "1",
+        "INNGEST_REDIS_URI": "a flag of the other command",
+        "INNGEST_DEV": "an SDK's",
+        "INNGEST_SIGNING_KEY_FALLBACK": "an SDK's",
+        "PORT": "1",
+    }
+    assert config(tmp_path, "dev", environment).mistyped == (
+        "there is no setting INNGEST_POLL_INTERVALL; did you mean INNGEST_POLL_INTERVAL?",
+        "there is no setting INNGEST_WIBBLE; it does nothing",
+    )
+
+
+# The documented flags. Sources: features-1, 1; features-3, 18; protocol 10.3.
+DEV = "config host no-discovery no-poll port sdk-url poll-interval retry-interval queue-workers tick"
+START = (
+    "config host port sdk-url signing-key event-key sqlite-dir redis-uri postgres-uri "
+    "postgres-max-idle-conns postgres-max-open-conns postgres-conn-max-idle-time postgres-conn-max-lifetime "
+    "poll-interval retry-interval queue-workers tick connect-gateway-port no-ui"
+)
+GLOBAL = "json verbose log-level"
+
+
+@pytest.mark.parametrize(("command", "names"), [("dev", DEV + " connect-gateway-port"), ("start", START)])
+def test_every_documented_flag_is_there(command: str, names: str) -> None:
+    known = {flag.name for flag in flags_of(command)}
+    assert {*names.split(), *GLOBAL.split()} - known == set()
+    shorts = {flag.short: flag.name for flag in flags_of(command) if flag.short}
+    assert shorts == {"p": "port", "u": "sdk-url", "l": "log-level"}
+
+
+FORMS = {
+    "inngest.json": '{{"{key}": {json}}}',
+    "inngest.yaml": "{key}: {json}\n",
+    "inngest.yml": "{key}: {json}\n",
+    "inngest.toml": "{key} = {json}\n",
+    "inngest.properties": "{key} = {text}\n",
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("command", SERVERS)
+def test_every_flag_is_a_key_of_every_form_of_file(command: str, name: str, tmp_path: Path) -> None:
+    for flag in flags_of(command):
+        if flag.name == "config":
+            continue
+        text = text_for(flag)
+        value = json.dumps({Kind.SWITCH: True, Kind.NUMBER: 77, Kind.LIST: ["a", "b"]}.get(flag.kind, text))
+        file(tmp_path, FORMS[name].format(key=flag.name, json=value, text=text), name)
+        given = config(tmp_path, f"{command} {flag.option}={text}").values[flag.name]
+        wanted = str(tmp_path / "text") if flag.name == "sqlite-dir" else given
+        assert config(tmp_path, command).values[flag.name] == wanted, flag.name
+
+
 def test_flags_without_an_effect_are_named_only_when_given(tmp_path: Path) -> None:
     assert config(tmp_path, "start").without_effect() == {}
-    given = config(tmp_path, "start --tick 10 --no-ui", {"INNGEST_QUEUE_WORKERS": "5"}).without_effect()
-    assert list(given) == ["--no-ui", "--tick", "INNGEST_QUEUE_WORKERS"]
+    given = config(tmp_path, "start --tick 10", {"INNGEST_QUEUE_WORKERS": "5"}).without_effect()
+    assert list(given) == ["--tick", "INNGEST_QUEUE_WORKERS"]
     settings_of(config(tmp_path, "start --tick 10", KEYS))
 
 
@@ -161,6 +219,31 @@ def test_start_polls_when_it_is_given_an_interval_and_dev_does_not_at_zero(tmp_p
     assert settings_of(config(tmp_path, "dev --no-poll")).poll is False
 
 
+def test_apps_are_looked_for_in_development_and_not_on_the_servers_own_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "7777")
+    ports = settings_of(config(tmp_path, "dev -p 8000")).discovery_ports
+    assert {80, 443, 3000, 3010, 4321, 5000, 5173, 8080, 8081, 8787, 8888, 8910, 8915, 7777} <= {*ports}
+    assert 8000 not in ports
+    assert settings_of(config(tmp_path, "dev --no-discovery")).discovery_ports == ()
+    assert settings_of(config(tmp_path, "start", KEYS)).discovery_ports == ()
+
+
+@pytest.mark.parametrize("port", ["", "x", "0", "70000", "9" * 5000, "-1"])
+def test_a_port_variable_of_nonsense_is_left_alone(
+    port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", port)
+    assert settings_of(config(tmp_path, "dev")).discovery_ports == PORTS
+
+
+def test_requests_of_steps_reach_private_networks_in_dev_or_when_allowed(tmp_path: Path) -> None:
+    assert settings_of(config(tmp_path, "dev")).allow_private_gateway
+    assert not settings_of(config(tmp_path, "start", KEYS)).allow_private_gateway
+    assert settings_of(config(tmp_path, "start --allow-private-gateway", KEYS)).allow_private_gateway
+
+
 def test_an_open_server_listens_to_this_machine_unless_told_otherwise(tmp_path: Path) -> None:
     assert settings_of(config(tmp_path, "start --insecure")).host == "127.0.0.1"
     assert settings_of(config(tmp_path, "start --insecure --host 0.0.0.0")).host == "0.0.0.0"
@@ -184,6 +267,8 @@ def test_verbose_is_debug_unless_a_level_is_given(tmp_path: Path) -> None:
         ("start --signing-key abcd", {}, "needs an event key"),
         ("start", {**KEYS, "INNGEST_SIGNING_KEY": "xyz"}, "INNGEST_SIGNING_KEY: "),
         ("dev --retention soon", {}, "--retention: "),
+        ("dev --retention-size many", {}, "--retention-size: 'many' is not valid here"),
+        ("dev --retention-size 9MB", {}, "--retention-size: '9MB' is not valid here"),
         ("dev --retention=-5d", {}, "--retention: ended runs are kept at least a day"),
         ("dev -u ::", {}, "--sdk-url: "),
         ("dev -p 70000", {}, "--port: 70000 is more than 65535"),

@@ -54,7 +54,7 @@ def test_the_help_loads_nothing_of_the_server() -> None:
         ("dev --port", "--port needs a value: --port NUMBER"),
         ("dev --host --port 1", "--host needs a value: --host ADDRESS"),
         ("dev -x", "`inngest dev` has no flag -x; see `inngest dev --help`"),
-        ("dev --signing-key a", "--signing-key is a flag of `inngest start` only"),
+        ("dev --event-key a", "--event-key is a flag of `inngest start` only"),
         ("--port 1 dev", "--port stands behind the command: inngest dev --port ..."),
         ("dev more", "'more' is too much: `inngest dev` takes only flags"),
         ("version --port 1", "--port is a flag of `inngest dev` and `inngest start` only"),

@@ -11,7 +11,7 @@ import pytest
 from inngest_server.engine import events
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import EventsSent
-from inngest_server.engine.options import EngineUnavailableError
+from inngest_server.engine.options import EngineUnavailableError, UndecidableError
 from inngest_server.engine.work import Work
 from inngest_server.events.event import make_event, read_event
 from inngest_server.execution.driver import Call
@@ -90,11 +90,12 @@ async def test_who_waits_for_a_batch_that_does_not_fit_the_storage_is_told() -> 
     disk = Disk()
     office = make_office(disk)
     await office.open(make_function("fulfil", PLACED))
-    disk.failures = [StorageError("a row does not fit")]
+    disk.failures = [StorageError("a row does not fit")] * 2
     async with running(office):
-        with pytest.raises(EngineUnavailableError, match="does not fit"):
+        with pytest.raises(UndecidableError, match="does not fit"):
             await office.engine.ask_events(make_events(office, PLACED))
         assert (await disk.counts()).events == 0
+        assert office.engine.held == {}
 
 
 async def test_a_decision_that_raises_half_way_leaves_nothing_behind(
@@ -111,9 +112,7 @@ async def test_a_decision_that_raises_half_way_leaves_nothing_behind(
 
     monkeypatch.setattr(Work, "place", broken)
     async with running(office):
-        with pytest.raises(ZeroDivisionError):
-            await office.engine.ask_events(make_events(office, PLACED))
-        await first_call_once_it_is_back(office)
+        assert await office.engine.ask_events(make_events(office, PLACED))
         counts = await disk.counts()
         assert (counts.runs, counts.items, counts.events) == (1, 1, 1)
 
@@ -221,10 +220,11 @@ async def test_stored_messages_about_an_event_share_its_one_body() -> None:
     office.engine.ask_events(paid)
     await office.engine.run_once()
     (batch,) = disk.batches
-    messages = batch.rows[MessageRow].values()
-    assert len(messages) == 100
-    assert max(len(message.body) for message in messages if isinstance(message, MessageRow)) < 300
+    messages = [row for row in batch.rows[MessageRow].values() if isinstance(row, MessageRow)]
+    assert len(messages) <= 8, "one for many runs of a shard"
+    assert sum(len(message.body) for message in messages) < 250 * 40
 
+    await office.engine.run_once()  # Half of them; the stored messages are there until the last of theirs.
     disk.failures = [FAILED]
     await office.engine.run_once()  # None of them is taken.
     await office.engine.start()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inngest_server.events import event as event_module
 from inngest_server.events.event import (
     TS_MAX_MS,
     TS_MIN_MS,
@@ -300,3 +301,25 @@ def test_a_seeded_request_gives_its_events_the_same_ids_when_it_is_repeated() ->
     ]
     assert [event.internal_id for event in events] == [event.event_id for event in events]
     assert all(event.repeatable for event in events)
+
+
+def test_a_large_array_is_read_as_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = [{"name": f"e/{number}", "data": {"text": "]}," * 9, "rows": [[], {}]}} for number in range(50)]
+    body = body_of(sent)
+    whole = read_events(body)
+    monkeypatch.setattr(event_module, "BODY_AT_ONCE_BYTES", 10)
+    assert read_events(body) == whole
+    for bad in (body[:-1], body[:-1] + b"}", body + b"x", body[:-1] + b",]", b"[1,{]"):
+        with pytest.raises(InvalidEventsError):
+            read_events(bad)
+
+
+def test_an_event_larger_than_any_may_be_is_refused_without_being_parsed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_module, "BODY_AT_ONCE_BYTES", 10)
+    body = b'[{"name":"a"},{"name":"b","data":{"x":"' + b"x" * 500 + b'"}}]'
+    with pytest.raises(InvalidEventsError, match=r"^event 1: Event is over the max size: Max 100 bytes"):
+        read_events(body, event_bytes_max=100)
+    with pytest.raises(InvalidEventsError, match="Cannot have more than 5000 events"):
+        read_events(b"[" + b",".join([b"{}"] * 5001) + b"]")

@@ -105,6 +105,15 @@ def test_memos_travel_as_they_were_stored_unless_they_are_signed() -> None:
     assert b'{"data":{"a":1000,"z":1}}' in compose_body(content, canonical=True)
 
 
+def test_canonical_forms_that_are_kept_are_counted_unless_they_are_what_is_stored() -> None:
+    memos = {"aa": b'{"data":{"z":1.0,"a":1e3}}', "bb": b'{"data":{"a":1}}'}
+    content = make_content(memos, b'{"data":{},"id":"e","name":"a","ts":1,"user":{}}')
+    for _ in range(2):
+        compose_body(content, canonical=True)
+    assert content.canonical_bytes == len(b'{"data":{"a":1000,"z":1}}')
+    assert content.canonical["bb"] is content.memos["bb"]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

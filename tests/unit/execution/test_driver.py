@@ -8,7 +8,7 @@ import pytest
 
 from inngest_server.execution.driver import APP_CONNECTIONS, Call, HTTPDriver
 from inngest_server.execution.transport import Response, ResponseTooLargeError, TransportError
-from inngest_server.runs.facts import Answered, CallFailed, Returned
+from inngest_server.runs.facts import Answered, CallFailed, Exchange, Returned
 from inngest_server.runs.records import ItemState
 from inngest_server.runs.run import Content, Run
 from inngest_server.wire import json
@@ -96,7 +96,7 @@ async def test_a_call_is_a_post_with_everything_the_protocol_wants() -> None:
 
     answer = await desk.answer()
 
-    assert answer == Answered(RUN_ID, "item-1", 3, Returned(b'"done"'))
+    assert answer == Answered(RUN_ID, "item-1", 3, Returned(b'"done"'), Exchange(200, T0_MS, 0))
     ((method, url, headers, body),) = desk.transport.requests
     assert (method, url) == ("POST", URL)
     assert headers == {

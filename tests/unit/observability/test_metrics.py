@@ -8,7 +8,7 @@ from inngest_server.engine.engine import Engine
 from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.observability.loop_lag import SAMPLES_KEPT, LoopLag
 from inngest_server.observability.metrics import Metric, Metrics, Sample, exposition
-from inngest_server.storage.protocol import Batch, CommitResult, Outcome
+from inngest_server.storage.protocol import Batch, CommitResult, Outcome, StorageUnavailableError
 from tests.builders import DAY_MS, HOUR_MS, SECOND_MS
 from tests.unit.engine.builders import Desk, Office, VirtualClock, make_function
 from tests.unit.runs.builders import make_failure, make_op, ran
@@ -203,3 +203,28 @@ def test_the_lag_shown_is_the_largest_of_the_last_minute() -> None:
     for _ in range(SAMPLES_KEPT):
         lag.note(0.01)
     assert lag.largest_s == 0.01
+
+
+async def test_a_clock_that_was_set_back_is_measured() -> None:
+    office = Office()
+    await office.open(make_function("fulfil", PLACED))
+    office.engine.now_ms()
+    assert read(metrics_of(office.engine))["clock_behind_ms"] == 0
+
+    office.clock.ms -= HOUR_MS
+
+    assert read(metrics_of(office.engine))["clock_behind_ms"] == HOUR_MS
+
+
+async def test_the_bytes_of_the_storage_are_asked_at_each_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    office = Office()
+    await office.open(make_function("fulfil", PLACED))
+    used_bytes = await office.storage.used_bytes()
+    metrics = metrics_of(office.engine)
+    assert f"\ninngest_storage_bytes {used_bytes}\n" in (await metrics.text()).decode()
+
+    async def fail() -> int:
+        raise StorageUnavailableError("gone")
+
+    monkeypatch.setattr(office.storage, "used_bytes", fail)
+    assert "inngest_storage_bytes" not in (await metrics.text()).decode()

@@ -5,6 +5,7 @@ import pytest
 from inngest_server.runs.decide import decide, started
 from inngest_server.runs.facts import (
     Answered,
+    AppReached,
     CancelRequested,
     ChildEnded,
     EventArrived,
@@ -31,6 +32,7 @@ def make_run() -> Run:
     "fact",
     [
         ItemDue(RUN_ID, "gone"),
+        AppReached(RUN_ID, "gone"),
         ItemLost(RUN_ID, "gone", 1),
         Answered(RUN_ID, "gone", 1, Returned(b"1")),
         WaitExpired(RUN_ID, "gone"),
@@ -74,6 +76,26 @@ def test_only_an_item_whose_moment_came_is_due(state: ItemState, due_at_ms: int,
     run.items[item.item_id] = item
     decision = decide(run, ItemDue(RUN_ID, item.item_id), MOMENT)
     assert decision.items == ([item] if is_sent else [])
+
+
+@pytest.mark.parametrize(
+    ("state", "due_at_ms"),
+    [
+        (ItemState.QUEUED, T0_MS + 1),
+        (ItemState.QUEUED, T0_MS - 1),
+        (ItemState.PARKED, T0_MS),
+        (ItemState.SENT, T0_MS),
+    ],
+)
+def test_an_app_that_answers_again_ends_the_back_off_of_queued_items_alone(
+    state: ItemState, due_at_ms: int
+) -> None:
+    run = make_run()
+    item = make_item(state=state, due_at_ms=due_at_ms, attempt=1)
+    run.items[item.item_id] = item
+    decision = decide(run, AppReached(RUN_ID, item.item_id), MOMENT)
+    queued = [item._replace(due_at_ms=min(due_at_ms, T0_MS))]
+    assert decision.items == (queued if state == ItemState.QUEUED else [])
 
 
 def test_a_run_starts_when_its_first_request_is_sent_and_only_then() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from inngest_server.wire.durations import (
     InvalidDurationError,
     format_duration_s,
+    format_go_duration,
     parse_deadline_ms,
     parse_duration_ms,
     parse_retry_after_ms,
@@ -167,3 +168,24 @@ def test_retry_after(text: str, ms: int | None) -> None:
 )
 def test_emitted_durations_are_whole_seconds(ms: int, text: str) -> None:
     assert format_duration_s(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "0s"),
+        (1, "1ms"),
+        (999, "999ms"),
+        (1000, "1s"),
+        (1500, "1.5s"),
+        (MINUTE, "1m0s"),
+        (90 * SECOND, "1m30s"),
+        (3600 * SECOND, "1h0m0s"),
+        (2 * DAY, "48h0m0s"),
+        (DAY + 61_010, "24h1m1.01s"),
+        (-90 * SECOND, "-1m30s"),
+    ],
+)
+def test_durations_as_go_prints_them(ms: int, text: str) -> None:
+    assert format_go_duration(ms) == text
+    assert parse_duration_ms(text) == ms

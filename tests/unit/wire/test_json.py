@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_server.wire.json import DEPTH_MAX, InvalidJSONError, canonical, dumps, parse, parse_kept
+from inngest_server.wire.json import (
+    DEPTH_MAX,
+    InvalidJSONError,
+    canonical,
+    checked,
+    dumps,
+    elements,
+    parse,
+    parse_kept,
+)
 
 SCALARS = (
     st.none()
@@ -310,3 +319,80 @@ def test_a_text_that_wraps_one_as_deep_as_allowed_is_read(leaf: bytes) -> None:
         parse(b'{"data":{"event":' + deepest + b"}}")
     wrapped = b'{"data":{"event":' + deepest + b"}}"
     assert canonical(parse_kept(wrapped), "exact") == wrapped
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"b": 1.50, "a": [1E2]}', b"12345678901234567890", b'"\\u00e9 \\ud83d\\ude00"', b"null"]
+)
+def test_a_checked_text_means_what_it_meant_and_stays_as_it_came(text: bytes) -> None:
+    kept = checked(b" " + text + b"\n")
+    assert parse(kept) == parse(text)
+    assert kept == text or b"\\ud" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (b"\xef\xbb\xbf[1]", b"[1]"),
+        (b'"\\ud800"', b'"\xef\xbf\xbd"'),
+        (b'["\\uDFFFx"]', b'["\xef\xbf\xbdx"]'),
+    ],
+)
+def test_what_parsing_mends_is_mended_in_a_checked_text(text: bytes, kept: bytes) -> None:
+    assert checked(text) == kept
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"NaN", b"\xff", b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1)]
+)
+def test_what_is_not_json_is_refused_by_a_check_too(text: bytes) -> None:
+    with pytest.raises(InvalidJSONError):
+        checked(text)
+
+
+# Elements of an array, one by one.
+
+ARRAYS = [
+    b"[]",
+    b" [ ] ",
+    b"[1]",
+    b'[{"a":[1,{"b":"]}"}]} , "x,\\"]" ,[],null,[[1],[2]]]',
+    b"\xef\xbb\xbf[1, 2]",
+    '[{"ü":"\\ud83d,ü]"},"é"]'.encode(),
+]
+
+
+@pytest.mark.parametrize("text", ARRAYS)
+def test_the_elements_of_an_array_are_those_that_parsing_gives(text: bytes) -> None:
+    assert [parse(element) for element in elements(text)] == parse(text)
+
+
+@given(st.lists(st.recursive(st.none() | st.text() | st.integers(0, 9), st.lists, max_leaves=9), max_size=9))
+def test_the_elements_of_any_array_are_those_that_parsing_gives(value: list[Any]) -> None:
+    assert [parse(element) for element in elements(dumps(value))] == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{}",
+        b"1",
+        b"[",
+        b"[1",
+        b'["x]',
+        b"[{]",
+        b"[1}",
+        b"[1]]",
+        b"[1] x",
+        b"[,]",
+        b"[1,]",
+        b"[1,,2]",
+        b"[" * 300,
+        b'["\\"]',
+    ],
+)
+def test_what_is_no_array_has_no_elements(text: bytes) -> None:
+    with pytest.raises(InvalidJSONError):
+        for element in elements(text):
+            parse(element)

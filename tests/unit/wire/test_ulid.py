@@ -10,6 +10,7 @@ from inngest_server.wire.ulid import (
     MonotonicULIDs,
     Seed,
     encode,
+    first_at,
     from_seed,
     is_ulid,
     parse_seed_header,
@@ -125,3 +126,15 @@ def test_a_malformed_seed_header_is_none(text: str) -> None:
 @given(st.text())
 def test_any_seed_header_is_survived(text: str) -> None:
     parse_seed_header(text)
+
+
+@pytest.mark.parametrize("ms", [-5, 0, 1, 1_790_000_000_000, 2**48 - 1])
+def test_a_bound_lies_between_the_ids_of_a_moment_and_those_before(ms: int) -> None:
+    at = max(ms, 0)
+    assert first_at(ms) < encode(at, 0)
+    if at > 0:
+        assert first_at(ms) > encode(at - 1, 2**80 - 1)
+
+
+def test_after_the_last_moment_no_id_follows() -> None:
+    assert first_at(2**70) > encode(2**48 - 1, 2**80 - 1)

@@ -1,8 +1,10 @@
 """What the HTTP handlers work with."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from inngest_server.api.lane import Lane
 from inngest_server.apps.app_error import AppError
 from inngest_server.clock import Clock
 from inngest_server.engine.engine import Engine
@@ -33,3 +35,7 @@ class Context:
     """None where nobody scrapes, as in tests of other things."""
     refusals: dict[str, None] = field(default_factory=dict[str, None])
     """Problems of refused registrations that were logged."""
+    lane: Lane = field(default_factory=Lane)
+    """Where answers are made that take longer than the event loop may."""
+    left_running: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    """What handlers began and did not wait for; the loop keeps no task alive by itself."""

@@ -8,11 +8,13 @@ from inngest_server.api.router import Reply, Request
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import EventsSent, InvokeSent
 from inngest_server.events.event import Draft, Event, InvalidEventsError, make_event, read_event, read_events
-from inngest_server.events.records import EventRow
+from inngest_server.events.form import InvalidFormError, form_kind, read_form
 from inngest_server.events.system import INVOKED
 from inngest_server.wire import json
 from inngest_server.wire.ulid import Seed, from_seed, parse_seed_header
 
+BODY_AT_ONCE_BYTES = 64 * 1024
+"""A larger body is read in a thread."""
 EVENTS_PER_FACT = 50
 """A large request is decided in slices, with other work between. Source: design 3."""
 
@@ -29,10 +31,10 @@ async def send_events(request: Request) -> Reply:
     engine.check_admission()
     body = await request.body()
     try:
-        drafts = read_events(body, event_bytes_max=settings.event_bytes_max)
-    except InvalidEventsError as error:
+        drafts = await _read(body, request.header("content-type"), settings.event_bytes_max)
+    except (InvalidEventsError, InvalidFormError) as error:
         raise RequestRejectedError(400, str(error), code=error.code) from error
-    events = _identify(engine, drafts, parse_seed_header(request.header("x-inngest-event-id-seed")))
+    events = await _identify(engine, drafts, parse_seed_header(request.header("x-inngest-event-id-seed")))
     if events:
         facts = [
             EventsSent(events[start : start + EVENTS_PER_FACT])
@@ -46,8 +48,30 @@ async def send_events(request: Request) -> Reply:
     return Reply(200, f'{{"ids":[{ids}],"status":200}}'.encode())
 
 
-def _identify(engine: Engine, drafts: list[Draft], seed: Seed | None) -> list[Event]:
-    return [_identify_one(engine, draft, seed, index) for index, draft in enumerate(drafts, start=1)]
+async def _read(body: bytes, content_type: str, event_bytes_max: int) -> list[Draft]:
+    """The events of a body: JSON whatever it is called, or else a form that counts as one event.
+
+    Raises:
+        InvalidEventsError, InvalidFormError: with every reason.
+    """
+    if form_kind(content_type, body) is None:
+        if len(body) <= BODY_AT_ONCE_BYTES:
+            return read_events(body, event_bytes_max=event_bytes_max)
+        return await asyncio.to_thread(read_events, body, event_bytes_max=event_bytes_max)
+    form = await asyncio.to_thread(read_form, content_type, body)
+    try:
+        return [read_event(form, size=len(body), size_max=event_bytes_max)]
+    except InvalidEventsError as error:
+        raise InvalidEventsError(f"{error}; fields of a form are lists of texts: send JSON") from error
+
+
+async def _identify(engine: Engine, drafts: list[Draft], seed: Seed | None) -> list[Event]:
+    events: list[Event] = []
+    for index, draft in enumerate(drafts, start=1):
+        events.append(_identify_one(engine, draft, seed, index))
+        if index % EVENTS_PER_FACT == 0:
+            await asyncio.sleep(0)  # Others' turn.
+    return events
 
 
 def _identify_one(engine: Engine, draft: Draft, seed: Seed | None, index: int) -> Event:
@@ -63,6 +87,7 @@ def _identify_one(engine: Engine, draft: Draft, seed: Seed | None, index: int) -
 async def invoke_function(request: Request) -> Reply:
     """Start one function, whatever its triggers. Source: protocol 1.8."""
     engine = request.context.engine
+    engine.check_admission()
     slug = request.params["slug"]
     raw = await request.body()
     try:
@@ -72,11 +97,7 @@ async def invoke_function(request: Request) -> Reply:
     except (InvalidEventsError, json.InvalidJSONError) as error:
         raise RequestRejectedError(400, str(error), code=error.code) from error
     draft.data["_inngest"] = {"fn_id": slug}
-    seed = parse_seed_header(request.header("x-inngest-event-id-seed"))
-    event = _identify_one(engine, draft, seed, 0)
-    if seed is not None and await request.context.storage.get(EventRow, [event.internal_id]):
-        return Reply.of({"id": event.internal_id, "status": 200})  # The same request again.
-    run_id = await engine.ask(InvokeSent(slug, event))
-    if run_id is None:
+    event = _identify_one(engine, draft, parse_seed_header(request.header("x-inngest-event-id-seed")), 0)
+    if await engine.ask_events(InvokeSent(slug, event)) is None:
         raise RequestRejectedError(404, f"could not find function with ID: {slug}", code="function_not_found")
     return Reply.of({"id": event.internal_id, "status": 200})

@@ -5,11 +5,11 @@ import structlog
 from inngest_server.api.context import Context
 from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.router import Reply, Request
-from inngest_server.apps.problems import RegistrationInvalidError
-from inngest_server.apps.registration import parse_registration
+from inngest_server.apps.fields import is_object
+from inngest_server.apps.problems import RegistrationInvalidError, show
 from inngest_server.apps.urls import InvalidAppURLError, normalize_app_url
-from inngest_server.engine.facts import AppRemoved, Synced
-from inngest_server.engine.syncs import SyncResult
+from inngest_server.engine.facts import AppRemoved
+from inngest_server.engine.registering import register as register_app
 
 log = structlog.get_logger("inngest.sync")
 
@@ -24,14 +24,13 @@ async def register(request: Request) -> Reply:
     expected = request.header("x-inngest-expected-server-kind")
     if expected and expected != own:
         raise RequestRejectedError(400, f"Expected server kind {own}, got {expected}")
+    body = await request.json()
     try:
-        registration = parse_registration(await request.json())
+        result = await register_app(context.engine, body)
     except RegistrationInvalidError as error:
         problems = [problem.to_json() for problem in error.problems]
-        _say_refused(context, str(error))
+        _say_refused(context, body, str(error))
         raise RequestRejectedError(400, str(error), code=error.code, data={"problems": problems}) from error
-    result: SyncResult = await context.engine.ask(Synced(registration))
-    _say(registration.app_name, registration.url, len(registration.functions), result)
     answer: dict[str, object] = {
         "ok": True,
         "modified": result.modified,
@@ -45,24 +44,22 @@ async def register(request: Request) -> Reply:
     return Reply.of(answer)
 
 
-def _say(app: str, url: str, functions: int, result: SyncResult) -> None:
-    if not result.modified:
-        return
-    log.info("sync.done", app=app, url=url, functions=functions)
-    for slug, options in result.unenforced.items():
-        log.warning("sync.not_enforced", function=slug, options=", ".join(options))
-    for problem in result.warnings:
-        log.warning("sync.warning", app=app, detail=problem.line)
-
-
-def _say_refused(context: Context, problems: str) -> None:
-    """Log why a registration was refused; polled apps send the same one every few seconds."""
-    if problems not in context.refusals:
+def _say_refused(context: Context, body: object, problems: str) -> None:
+    """Log why an app was refused; polled apps send the same registration every few seconds."""
+    app, url = _named(body, "appName"), _named(body, "url")
+    refusal = "\n".join((app, url, problems))
+    if refusal not in context.refusals:
         if len(context.refusals) >= REFUSALS_KEPT:
             context.refusals.clear()
-        context.refusals[problems] = None
+        context.refusals[refusal] = None
         for line in problems.splitlines():
-            log.warning("sync.refused", detail=line)
+            log.warning("sync.refused", app=app, url=url, detail=line)
+
+
+def _named(body: object, name: str) -> str:
+    """A field of a body that may be anything, as a log line may show it."""
+    fields = {key.lower(): value for key, value in body.items()} if is_object(body) else {}
+    return show(fields.get(name.lower())).strip('"')
 
 
 async def remove_app(request: Request) -> Reply:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from inngest_server.wire import json
@@ -14,8 +15,23 @@ Header = tuple[bytes, bytes]
 
 JSON_TYPE: Header = (b"content-type", b"application/json")
 NO_STORE: Header = (b"cache-control", b"no-store")
-BODY_TIMEOUT_S = 60.0
-"""Time to send a whole body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slowly a body may come: it holds memory and a connection until it is there."""
+
+    silence_s: float = 30.0
+    """Without a byte."""
+    bytes_per_s: int = 16 * 1024
+    """On average, once `silence_s` are over: a mobile network is faster."""
+
+    def patience_s(self, elapsed_s: float, received: int) -> float:
+        """How long to wait for the next part; 0 and less when the sender is too slow already."""
+        return min(self.silence_s, self.silence_s + received / self.bytes_per_s - elapsed_s)
+
+
+PACE = Pace()
 
 
 class RequestRejectedError(Exception):
@@ -39,7 +55,7 @@ class RequestRejectedError(Exception):
         return [(b"retry-after", str(self.retry_after_s).encode())] if self.retry_after_s else []
 
 
-async def read_body(receive: Receive, body_bytes_max: int = BODY_BYTES_MAX) -> bytes:
+async def read_body(receive: Receive, body_bytes_max: int = BODY_BYTES_MAX, *, pace: Pace = PACE) -> bytes:
     """The whole body of a request.
 
     Raises:
@@ -48,8 +64,10 @@ async def read_body(receive: Receive, body_bytes_max: int = BODY_BYTES_MAX) -> b
     parts: list[bytes] = []
     size = 0
     is_complete = False
+    now_s = asyncio.get_running_loop().time
+    began_s = now_s()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(pace.silence_s) as limit:
             while not is_complete:
                 _check_size(size, body_bytes_max)
                 message = await receive()
@@ -58,8 +76,15 @@ async def read_body(receive: Receive, body_bytes_max: int = BODY_BYTES_MAX) -> b
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 is_complete = not message.get("more_body")
+                if not is_complete:
+                    limit.reschedule(now_s() + pace.patience_s(now_s() - began_s, size))
     except TimeoutError as error:
-        raise RequestRejectedError(408, f"the body took longer than {BODY_TIMEOUT_S:.0f} s") from error
+        raise RequestRejectedError(
+            408,
+            f"the body came too slowly: {pace.silence_s:g} s without a byte, or less than "
+            f"{pace.bytes_per_s} bytes a second",
+            code="request_timeout",
+        ) from error
     _check_size(size, body_bytes_max)
     return b"".join(parts)
 

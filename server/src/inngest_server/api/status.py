@@ -30,6 +30,9 @@ async def health(request: Request) -> Reply:
     if problem is not None:
         shown = problem if context.settings.is_open else "unavailable"
         return Reply(503, json.dumps({"status": 503, "message": shown}) + b"\n")
+    held = len(context.engine.held)
+    if held and context.settings.is_open:
+        return Reply(200, json.dumps({"status": 200, "message": "OK", "held": held}) + b"\n")
     return Reply(200, b'{"status":200,"message":"OK"}\n')
 
 
@@ -42,6 +45,7 @@ async def welcome(request: Request) -> Reply:
         "GET  /v1/events                the latest events\n"
         "GET  /v1/events/{id}/runs      the runs that an event started\n"
         "GET  /v1/runs/{id}             one run\n"
+        "POST /v0/gql                   lists, traces and more, with GraphQL\n"
         "GET  /health                   whether the server works\n"
         "GET  /metrics                  figures for Prometheus\n"
     )
@@ -62,7 +66,7 @@ async def dev_info(request: Request) -> Reply:
             "startOpts": {
                 "dir": "",
                 "urls": list(settings.sdk_urls),
-                "autodiscover": False,
+                "autodiscover": bool(settings.discovery_ports),
                 "poll": settings.poll,
                 "poll_interval": settings.poll_interval_s,
                 "tick": 150_000_000,

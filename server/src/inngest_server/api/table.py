@@ -2,6 +2,7 @@
 
 from inngest_server.api import events, metrics, register, status
 from inngest_server.api.access import Access
+from inngest_server.api.graphql import endpoint
 from inngest_server.api.rest.table import rest_routes
 from inngest_server.api.router import Route
 
@@ -18,5 +19,6 @@ def route_table() -> list[Route]:
         Route("GET", "/v1/prom/{env}", Access.BEARER, metrics.show_metrics),
         Route("POST", "/fn/register", Access.BEARER, register.register),
         Route("DELETE", "/fn/remove", Access.BEARER, register.remove_app),
+        Route("POST", "/v0/gql", Access.BEARER, endpoint.query),
         *rest_routes(),
     ]

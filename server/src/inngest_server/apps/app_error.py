@@ -26,10 +26,20 @@ _MESSAGE_CHARS_MAX = 4_000
 _CONTAINER_HINT_HOSTS = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "::1"})
 
 TransportFailure = Literal[
-    "refused", "timeout", "dns", "tls", "certificate", "reset", "redirects", "invalid_url", "other"
+    "refused",
+    "timeout",
+    "dns",
+    "tls",
+    "certificate",
+    "reset",
+    "redirects",
+    "invalid_url",
+    "out_of_reach",
+    "other",
 ]
 """Why no answer came. `tls`: one side speaks TLS, the other does not. `certificate`: TLS works, but the
-certificate is not trusted. `redirects`: too many of them."""
+certificate is not trusted. `redirects`: too many of them. `out_of_reach`: the server connects to no such
+address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +172,7 @@ def app_error_from_transport(kind: TransportFailure, url: str, detail: str = "")
     sentence = _sentence(kind, url)
     # A refused or unknown localhost is most often a container that asks itself (users.md, row 11).
     hint = _container_hint(url) if kind in ("refused", "timeout", "reset", "dns") else ""
-    code = "unsupported_protocol" if kind == "tls" else "unreachable"
+    code = {"tls": "unsupported_protocol", "out_of_reach": "address_refused"}.get(kind, "unreachable")
     if hint and not sentence.endswith("?"):
         sentence += "."
     reason = f" ({_one_line(detail)})" if detail else ""
@@ -190,6 +200,11 @@ def _sentence(kind: TransportFailure, url: str) -> str:
             return f"{url} redirects too often; use the address at which the redirects end"
         case "invalid_url":
             return f"{show(url)} is no address; use one such as http://localhost:3000/api/inngest"
+        case "out_of_reach":
+            return (
+                f"{url} leads to a link-local address or a metadata service, where no app is called; use "
+                "another address of the app"
+            )
         case "other":
             return f"no answer from {url}"
 

@@ -18,6 +18,8 @@ class AppRow(NamedTuple):
     """Why the last sync failed, for people; empty when it did not."""
     synced_at_ms: int
     archived_at_ms: int | None
+    autodiscovered: int
+    """1 when this server found the app by itself, as in development."""
 
 
 class FunctionRow(NamedTuple):

@@ -1,13 +1,13 @@
 """What a command was told: flag over variable over file over default, each value with where it came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 from inngest_server.cli.config_file import ConfigError, Entry, find_file, read_file
-from inngest_server.cli.flags import BY_KEY, BY_NAME, Flag, Kind, flags_of
+from inngest_server.cli.flags import BY_KEY, BY_NAME, FLAGS, PREFIX, SDK_VARIABLES, Flag, Kind, flags_of
 
 TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
@@ -36,6 +36,8 @@ class Config:
     file: Path | None = None
     foreign: tuple[str, ...] = field(default=())
     """Keys of the file that are flags of other commands."""
+    mistyped: tuple[str, ...] = field(default=())
+    """What is to be said about variables that nobody reads, a sentence each."""
 
     def text(self, name: str) -> str:
         value = self.values[name]
@@ -111,7 +113,17 @@ def resolve(
     if file is not None and "sqlite-dir" in given and given["sqlite-dir"].source == "file":
         # A file is found from every directory below it, and names the same database for all of them.
         values["sqlite-dir"] = str(file.parent / str(values["sqlite-dir"]))
-    return Config(command, values, given, file, tuple(foreign))
+    return Config(command, values, given, file, tuple(foreign), tuple(_mistyped(environment)))
+
+
+def _mistyped(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables that look like ours and are neither a flag's, of whichever command, nor an SDK's."""
+    ours = [flag.variable for flag in FLAGS]
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in ours and name not in SDK_VARIABLES:
+            nearest = get_close_matches(name, ours, n=1, cutoff=0.75)
+            hint = f"did you mean {nearest[0]}?" if nearest else "it does nothing"
+            yield f"there is no setting {name}; {hint}"
 
 
 def _file(given: Mapping[str, Given], directory: Path) -> Path | None:

@@ -10,6 +10,36 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+PREFIX: Final = "INNGEST_"
+"""Of every variable, ours and those of SDKs."""
+SDK_VARIABLES: Final = frozenset(
+    PREFIX + name
+    for name in (
+        "ALLOW_IN_BAND_SYNC",
+        "API_BASE_URL",
+        "BASE_URL",
+        "CONNECT_GATEWAY_URL",
+        "CONNECT_ISOLATE_EXECUTION",
+        "CONNECT_MAX_WORKER_CONCURRENCY",
+        "DEV",
+        "DEVSERVER_URL",
+        "ENABLE_UNAUTHED_SYNC",
+        "ENV",
+        "EVENT_API_BASE_URL",
+        "EVENT_KEY",
+        "LOG_LEVEL",
+        "SERVE_HOST",
+        "SERVE_ORIGIN",
+        "SERVE_PATH",
+        "SESSION_PROPAGATION",
+        "SIGNING_KEY",
+        "SIGNING_KEY_FALLBACK",
+        "STREAMING",
+        "THREAD_POOL_MAX_WORKERS",
+    )
+)
+"""What SDKs read: app and server often share an environment. Source: features-3, 22; protocol 6.1 and 13."""
+
 
 class Kind(Enum):
     """What a flag takes; the value is how the help writes it."""
@@ -49,7 +79,7 @@ class Flag:
 
     @property
     def variable(self) -> str:
-        return "INNGEST_" + self.name.upper().replace("-", "_")
+        return PREFIX + self.name.upper().replace("-", "_")
 
     @property
     def option(self) -> str:
@@ -59,7 +89,7 @@ class Flag:
 COMMANDS: Final = {
     "dev": "Run a server for development: no keys, and apps are asked again every few seconds.",
     "start": "Run a server for production: signed requests to apps, keys for everything that comes in.",
-    "doctor": "Check the database: that nothing is lost, stuck, left behind or damaged. Changes nothing.",
+    "doctor": "Check the database: that nothing is lost, stuck, left behind or damaged. --repair mends it.",
     "version": "Print the version.",
 }
 SERVERS: Final = ("dev", "start")
@@ -106,6 +136,13 @@ FLAGS: Final = (
         help="Further host name under which browsers may use the server, as behind a tunnel.",
     ),
     Flag(
+        name="no-ui",
+        group=LISTENING,
+        kind=Kind.SWITCH,
+        defaults=both(False),
+        help="Answer no GraphQL. A web interface is not built yet; this will turn it off too.",
+    ),
+    Flag(
         name="sdk-url",
         short="u",
         group=APPS,
@@ -114,7 +151,14 @@ FLAGS: Final = (
         keys=("urls",),
         defaults=both(None),
         help="URL at which an app serves its functions, such as http://localhost:3000/api/inngest. "
-        "Repeat it for several apps. Apps that announce themselves need none.",
+        "Repeat it for several apps. Apps that announce themselves, or are found, need none.",
+    ),
+    Flag(
+        name="no-discovery",
+        group=APPS,
+        kind=Kind.SWITCH,
+        defaults={"dev": False},
+        help="Do not look for apps on the ports and paths where they usually are.",
     ),
     Flag(
         name="no-poll",
@@ -145,12 +189,21 @@ FLAGS: Final = (
         help="Calls to one app at a time; more wait until one is answered.",
     ),
     Flag(
+        name="allow-private-gateway",
+        group=APPS,
+        kind=Kind.SWITCH,
+        defaults={"start": False},
+        help="Let requests that steps have the server make (step.fetch, step.ai.infer) reach private "
+        "networks and this machine. A server for development always does.",
+    ),
+    Flag(
         name="signing-key",
         group=KEYS,
         takes="KEY",
-        defaults={"start": None},
+        defaults={"start": None, "doctor": None},
         help="Secret shared with the apps: hex of even length, as `openssl rand -hex 32` makes it. Other "
         "users of this machine can read a flag; prefer the variable or a file.",
+        help_of={"doctor": "Key of the server that runs on the directory; one for development needs none."},
     ),
     Flag(
         name="event-key",
@@ -177,6 +230,21 @@ FLAGS: Final = (
         help_of={"doctor": "Directory of the database, of a server that has stopped or one that runs."},
     ),
     Flag(
+        name="repair",
+        group=STORAGE,
+        kind=Kind.SWITCH,
+        defaults={"doctor": False},
+        help="Put right what can be put right, and examine again. Without it nothing is changed: what would "
+        "be done is only listed. A server that runs on the directory does it itself.",
+    ),
+    Flag(
+        name="no-backup",
+        group=STORAGE,
+        kind=Kind.SWITCH,
+        defaults={"doctor": False},
+        help="Repair without a copy of the database. Otherwise it is copied to main.db.before-repair-TIME.",
+    ),
+    Flag(
         name="in-memory",
         group=STORAGE,
         kind=Kind.SWITCH,
@@ -197,6 +265,14 @@ FLAGS: Final = (
         takes="DURATION",
         defaults=both("7d"),
         help="How long ended runs and events are kept, at least a day; `0` for ever.",
+    ),
+    Flag(
+        name="retention-size",
+        group=STORAGE,
+        takes="SIZE",
+        defaults=both("0"),
+        help="What the database may take, such as `10GB`. Beyond it the oldest ended runs and events go "
+        "before their time, but none younger than a day. `0` is no limit.",
     ),
     Flag(
         name="retry-interval",
@@ -245,22 +321,6 @@ FLAGS: Final = (
         defaults={**both(False), "doctor": False},
         help_of={"doctor": "Report as one JSON object."},
         help="Log as JSON even on a terminal. Without a terminal the log always is.",
-    ),
-    Flag(
-        name="no-discovery",
-        group=NO_EFFECT,
-        kind=Kind.SWITCH,
-        defaults={"dev": False},
-        idle="apps are not looked for; they are named with --sdk-url or announce themselves",
-        help="Do not look for apps on common ports. They are not looked for yet.",
-    ),
-    Flag(
-        name="no-ui",
-        group=NO_EFFECT,
-        kind=Kind.SWITCH,
-        defaults=both(False),
-        idle="there is no web interface yet",
-        help="Serve no web interface. There is none yet.",
     ),
     Flag(
         name="tick",

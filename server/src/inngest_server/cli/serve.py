@@ -2,25 +2,31 @@
 
 import asyncio
 import ipaddress
+import os
 import stat
 import sys
 from pathlib import Path
 
 import structlog
 
-from inngest_server.app import AddressInUseError, Server
+from inngest_server.api.connections import AddressInUseError
+from inngest_server.app import Server
 from inngest_server.apps.urls import InvalidAppURLError, normalize_app_url
 from inngest_server.cli.config import Config
 from inngest_server.cli.config_file import ConfigError
+from inngest_server.execution.prober import PORTS
 from inngest_server.observability.log import set_up_logging
 from inngest_server.settings import DAY_MS, ServerKind, Settings
 from inngest_server.storage.protocol import StorageError
 from inngest_server.wire.durations import InvalidDurationError, parse_duration_ms
 from inngest_server.wire.signature import InvalidSigningKeyError, check_signing_key
+from inngest_server.wire.sizes import find_size
 
 ASK_AGAIN_S = 5
 """Between asking apps that never answered, when apps are not polled."""
 PORT_MAX = 65_535
+RETENTION_BYTES_MIN = 10_000_000
+"""An empty database with a few apps takes less than a tenth of this."""
 
 
 def serve(config: Config) -> int:
@@ -75,6 +81,7 @@ def settings_of(config: Config) -> Settings:
         event_keys=config.texts("event-key"),
         insecure=config.switch("insecure"),
         sdk_urls=_urls(config),
+        discovery_ports=_discovery_ports(config) if is_dev else (),
         poll=poll_interval_s > 0 and not config.switch("no-poll"),
         poll_interval_s=poll_interval_s or ASK_AGAIN_S,
         directory=Path(config.text("sqlite-dir")),
@@ -82,8 +89,11 @@ def settings_of(config: Config) -> Settings:
         relaxed=config.switch("relaxed"),
         retry_interval_s=config.number("retry-interval"),
         retention_ms=_retention_ms(config),
+        retention_bytes=_retention_bytes(config),
         cron_catch_up=config.text("cron-catch-up"),
         app_connections=config.number("app-connections"),
+        allow_private_gateway=is_dev or config.switch("allow-private-gateway"),
+        ui=not config.switch("no-ui"),
         log_level=_log_level(config),
         log_json=config.switch("json") or not sys.stderr.isatty(),
     )
@@ -135,6 +145,16 @@ def _urls(config: Config) -> tuple[str, ...]:
         raise ConfigError(f"{config.where('sdk-url')}: {error}") from error
 
 
+def _discovery_ports(config: Config) -> tuple[int, ...]:
+    """Where apps usually are, and the port that `PORT` names, as many programs read it; not our own."""
+    if config.switch("no-discovery"):
+        return ()
+    named = os.environ.get("PORT", "")
+    is_port = named.isascii() and named.isdigit() and len(named) <= 5 and 0 < int(named) <= PORT_MAX
+    extra = (int(named),) if is_port else ()
+    return tuple(port for port in dict.fromkeys((*PORTS, *extra)) if port != config.number("port"))
+
+
 def _retention_ms(config: Config) -> int:
     try:
         kept_ms = parse_duration_ms(config.text("retention"))
@@ -146,6 +166,17 @@ def _retention_ms(config: Config) -> int:
             "remembered so long; give `1d` or more, or `0` for ever"
         )
     return kept_ms
+
+
+def _retention_bytes(config: Config) -> int:
+    text = config.text("retention-size")
+    size = find_size(text)
+    if size is None or 0 < size < RETENTION_BYTES_MIN:
+        raise ConfigError(
+            f"{config.where('retention-size')}: {text[:60]!r} is not valid here: expected a size such as "
+            "`10GB` or `512MiB`, at least `10MB`, or `0` for no limit"
+        )
+    return size
 
 
 def _log_level(config: Config) -> str:
@@ -160,6 +191,8 @@ def _tell(config: Config) -> None:
         log.info("config.file", path=str(config.file))
     if ignored := config.without_effect():
         log.info("config.without_effect", detail="; ".join(f"{at}: {why}" for at, why in ignored.items()))
+    for sentence in config.mistyped:
+        log.warning("config.unknown_variable", detail=sentence)
     secrets = [config.given[name] for name in ("signing-key", "event-key") if name in config.given]
     if any(given.source == "flag" for given in secrets):
         log.warning(

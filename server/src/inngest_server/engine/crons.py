@@ -10,7 +10,13 @@ from inngest_server.engine import events
 from inngest_server.engine.functions import Function
 from inngest_server.events.system import TIMER, system_event, timer_body
 from inngest_server.runs.placement import derived_ulid, shard_of
-from inngest_server.scheduling.cron import CatchUp, jitter_offset_ms, missed_slots, parse_cron
+from inngest_server.scheduling.cron import (
+    CatchUp,
+    InvalidCronError,
+    jitter_offset_ms,
+    missed_slots,
+    parse_cron,
+)
 from inngest_server.wire.hashing import derived_uuid
 from inngest_server.wire.times import format_rfc3339
 
@@ -33,6 +39,7 @@ def set_crons(work: Work, function: Function, now_ms: int) -> None:
     for row in [row for row in work.live.crons.values() if row.function_id == function.id]:
         if row.cron_id not in triggers:
             del work.live.crons[row.cron_id]
+            work.held.release(row.cron_id)
             work.batch.remove(CronRow, row.cron_id, row.shard)
     for cron_id, trigger in triggers.items():
         if cron_id not in work.live.crons:
@@ -77,11 +84,19 @@ def resume(work: Work, now_ms: int, *, late_ms: int) -> None:
     """
     policy = CatchUp(work.options.cron_catch_up)
     for row in list(work.live.crons.values()):
+        function = work.functions.find(row.function_id)
+        if function is None:
+            del work.live.crons[row.cron_id]  # The row stays, for the examination to find.
+            continue
         if row.fires_at_ms <= now_ms - late_ms:
-            cron = parse_cron(row.expression)
+            try:
+                cron = parse_cron(row.expression)
+            except InvalidCronError as error:
+                work.hold(row.cron_id, "cron", str(error), now_ms)
+                continue
             missed = missed_slots(cron, row.last_slot_ms, now_ms, policy, CATCH_UP_SLOTS_MAX)
             slot_ms = missed[0] if missed else cron.next_after(now_ms)
-            jitter_ms = _trigger_of(work.functions.get(row.function_id), row).jitter_ms
+            jitter_ms = _trigger_of(function, row).jitter_ms
             offset_ms = jitter_offset_ms(row.function_id, slot_ms, jitter_ms)
             row = row._replace(next_slot_ms=slot_ms, fires_at_ms=slot_ms + offset_ms)
             work.live.crons[row.cron_id] = row

@@ -22,36 +22,60 @@ from inngest_server.clock import Clock, RandomSource
 from inngest_server.engine import crons, events, syncs
 from inngest_server.engine.counters import Counters, count_answer
 from inngest_server.engine.facts import (
+    AppAdded,
+    AppCameBack,
+    AppDeleted,
+    AppDiscovered,
     AppFailed,
+    AppMoved,
     AppRemoved,
     CronDue,
     EventsSent,
     InvokeSent,
+    Mending,
     NodeFact,
     Pending,
     Ping,
+    Released,
+    RunAgain,
     SignalSent,
+    StandDown,
     Synced,
 )
 from inngest_server.engine.functions import Functions
+from inngest_server.engine.held import Held, HeldKind
 from inngest_server.engine.live import Live
-from inngest_server.engine.loader import Loader, refuse
+from inngest_server.engine.loader import Loader
 from inngest_server.engine.marks import RecentMarks
-from inngest_server.engine.options import EngineOptions, EngineUnavailableError
+from inngest_server.engine.options import EngineOptions, EngineUnavailableError, UndecidableError
 from inngest_server.engine.startup import load_live, take_shards
 from inngest_server.engine.work import Work
 from inngest_server.execution.driver import Driver
 from inngest_server.runs.decide import decide
-from inngest_server.runs.facts import Answered, Fact, ItemDue, ItemLost, SignalArrived, WaitExpired
+from inngest_server.runs.facts import (
+    Answered,
+    Ending,
+    Fact,
+    ItemDue,
+    ItemLost,
+    SignalArrived,
+    WaitExpired,
+)
 from inngest_server.runs.records import ItemState
 from inngest_server.storage.protocol import CommitResult, Outcome, Storage, StorageError
 from inngest_server.wire import ulid
 
 log = structlog.get_logger("inngest.engine")
 
+NOT_TAKEN_AGAIN = (ItemDue, ItemLost, WaitExpired, CronDue, StandDown)
+"""Facts that follow from the rows: loading those brings them again."""
 FACTS_PER_BATCH = 128
-"""Facts decided between two commits: below 5 ms of the loop's time."""
+"""Facts decided between two commits, at most."""
+SLICE_S = 0.004
+"""Host time after which a batch takes no further fact. One fact and its commit's statements come on top."""
 TIMERS_PER_BATCH = 200
+TRIES_MAX = 2
+"""Decisions of a fact that belongs to no run or cron, until it is refused because they raise."""
 REOPEN_DELAYS_S = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Pauses between attempts to get a failed storage back; stays at the last."""
 
@@ -93,9 +117,19 @@ class Engine:
         self._load_wake: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._failure: str | None = "starting"
+        """Why memory is worth nothing and has to be loaded; None while it is good."""
+        self._refusal: str | None = "starting"
+        """Why nothing can be accepted now. What comes while only memory is loaded again waits for that."""
         self._has_run = False
         self._reopenings = 0
         """Attempts to get the storage back since the last commit."""
+        self._taken: list[Pending] = []
+        """Facts of the batch that is being made."""
+        self._careful = 0
+        """Batches that are still to be of one fact each."""
+        self._search = FACTS_PER_BATCH
+        self._immovable: set[str] = set()
+        """Held runs that could not even be stood down: trying it again would only repeat the mistake."""
         self.counters = Counters()
         self.commits = 0
         self.facts_decided = 0
@@ -106,17 +140,22 @@ class Engine:
     @property
     def failure(self) -> str | None:
         """Why nothing can be accepted now; None when all is well."""
-        return self._failure
+        return self._refusal
 
     @property
-    def held(self) -> dict[str, str]:
-        """Runs whose decision raised, with the error: a fault of this server, set aside."""
-        return dict(self._loader.held)
+    def held(self) -> dict[str, Held]:
+        """Runs and schedules that are set aside: a fault of this server, or damage of the disk."""
+        return self._work.held.all()
 
     def now_ms(self) -> int:
         """Domain time; never goes back, and never behind what was committed."""
         self._domain_ms = max(self._domain_ms, self._clock.now_ms())
         return self._domain_ms
+
+    @property
+    def clock_behind_ms(self) -> int:
+        """By how much the host's clock is behind domain time, which stands still meanwhile."""
+        return max(0, self._domain_ms - self._clock.now_ms())
 
     def next_id(self) -> str:
         return self._ids.next(self._clock.now_ms())
@@ -132,9 +171,9 @@ class Engine:
         The future fails with `EngineUnavailableError` when it did not become durable.
         """
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self._failure is not None:
+        if self._refusal is not None:
             reply.set_exception(
-                EngineUnavailableError(f"the server cannot store anything now: {self._failure}")
+                EngineUnavailableError(f"the server cannot store anything now: {self._refusal}")
             )
             return reply
         self._inbox.append(Pending(fact, reply))
@@ -147,8 +186,8 @@ class Engine:
         Raises:
             EngineUnavailableError: storage failed, or too many events wait to be decided.
         """
-        if self._failure is not None:
-            raise EngineUnavailableError(f"the server cannot store anything now: {self._failure}")
+        if self._refusal is not None:
+            raise EngineUnavailableError(f"the server cannot store anything now: {self._refusal}")
         options = self.options
         if (
             self._undecided_events >= options.undecided_events_max
@@ -158,25 +197,31 @@ class Engine:
             raise EngineUnavailableError(f"{waiting} events wait to be decided; send again later")
 
     def ask_events(self, fact: EventsSent) -> "asyncio.Future[Any]":
-        """As `ask`, for events: what storage knows of their ids is read first. See `check_admission`.
+        """As `ask`, for events and invocations: what storage knows of their ids is read first.
+
+        The result is True, or the run id of an invocation, None if there is no such function. See
+        `check_admission`.
 
         Raises:
             EngineUnavailableError: storage failed.
         """
-        if self._failure is not None:
-            raise EngineUnavailableError(f"the server cannot store anything now: {self._failure}")
+        if self._refusal is not None:
+            raise EngineUnavailableError(f"the server cannot store anything now: {self._refusal}")
         size = sum(len(event.body) for event in fact.events)
         self._undecided_events += len(fact.events)
         self._undecided_bytes += size
         pending = Pending(fact, asyncio.get_running_loop().create_future())
         assert pending.reply is not None
         pending.reply.add_done_callback(lambda _: self._events_decided(len(fact.events), size))
-        if any(event.repeatable for event in fact.events):
+        self._queue_events(pending, fact)
+        self._wake_up()
+        return pending.reply
+
+    def _queue_events(self, pending: Pending, fact: EventsSent) -> None:
+        if fact.is_repeatable:
             self._loader.wait_for_marks(pending)
         else:
             self._events_inbox.append(pending)
-            self._wake_up()
-        return pending.reply
 
     def _events_decided(self, count: int, size: int) -> None:
         self._undecided_events -= count
@@ -206,15 +251,24 @@ class Engine:
                 worked = await self.run_once()
             except Exception as error:
                 # Our own mistake in the middle of a batch: memory may be half changed, so it is loaded again.
-                log.error("engine.batch_failed", exc_info=error)
-                self._fail(f"internal error: {type(error).__name__}: {error}", [])
+                self._decide_again(error)
                 continue
             if not worked:
                 await self._sleep_until_woken()
 
     async def _load_for_ever(self) -> None:
+        failures = 0
         while True:
-            if not await self.load_once():
+            try:
+                worked = await self.load_once()
+                failures = 0
+            except Exception as error:  # Our own mistake; what waits must not wait for ever.
+                log.error("engine.loader_failed", exc_info=error)
+                self._fail(f"internal error: {type(error).__name__}: {error}")
+                await asyncio.sleep(REOPEN_DELAYS_S[min(failures, len(REOPEN_DELAYS_S) - 1)])
+                failures += 1
+                continue
+            if not worked:
                 self._load_wake = asyncio.get_running_loop().create_future()
                 await self._load_wake
 
@@ -231,7 +285,7 @@ class Engine:
             return
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
-        due_ms = self.live.timers.next_due_ms()
+        due_ms = self.live.timers.next_due_ms() if not self._work.is_at_rest else None
         if due_ms is not None:
             delay_s = min(max(0.0, (due_ms - self._clock.now_ms()) / 1000), 3600.0)
             self._alarm = loop.call_later(delay_s, self._wake_up)
@@ -253,23 +307,34 @@ class Engine:
         inbox, events_inbox = self._inbox, self._events_inbox
         if not inbox and not events_inbox:
             return False
-        budget = FACTS_PER_BATCH
+        is_careful = self._careful > 0
+        self._careful -= is_careful
+        budget = 1 if is_careful else FACTS_PER_BATCH
+        clock = self._clock
+        until_s = clock.monotonic_s() + SLICE_S
         while inbox and budget > 0:
             budget -= 1
-            self._take(inbox.popleft(), now_ms)
-            while self._work.told:
-                self._take(self._work.told.popleft(), now_ms)
+            self._take_with_told(inbox.popleft(), now_ms)
+            if clock.monotonic_s() >= until_s:
+                budget = 0
         # Events come last, but never not at all.
-        budget = max(budget, 1)
+        budget = budget if is_careful else max(budget, 1)
         while events_inbox and budget > 0:
             pending = events_inbox.popleft()
             assert isinstance(pending.fact, EventsSent)
             budget -= len(pending.fact.events)
-            self._take(pending, now_ms)
-            while self._work.told:
-                self._take(self._work.told.popleft(), now_ms)
+            self._take_with_told(pending, now_ms)
+            if clock.monotonic_s() >= until_s:
+                budget = 0
         await self._commit(now_ms)
         return True
+
+    def _take_with_told(self, pending: Pending, now_ms: int) -> None:
+        """Decide a fact, and what its decision tells others."""
+        self._taken.append(pending)
+        self._take(pending, now_ms)
+        while self._work.told:
+            self._take(self._work.told.popleft(), now_ms)
 
     def _take(self, pending: Pending, now_ms: int) -> None:
         self.facts_decided += 1
@@ -280,20 +345,39 @@ class Engine:
                 case EventsSent():
                     self._decide_events(pending, fact, now_ms)
                     return
-                case InvokeSent():
-                    pending.result = events.invoke(self._work, fact, now_ms)
                 case Synced():
                     pending.result = syncs.sync(self._work, fact.registration, now_ms)
                 case AppRemoved():
                     pending.result = syncs.remove(self._work, fact.url, now_ms)
                 case AppFailed():
                     syncs.failed(self._work, fact.url, fact.error, now_ms)
+                case AppDiscovered():
+                    syncs.discovered(self._work, fact.url)
+                case AppCameBack():
+                    syncs.came_back(self._work, fact)
+                case AppAdded():
+                    pending.result = syncs.add(self._work, fact.url, now_ms)
+                case AppMoved():
+                    pending.result = syncs.move(self._work, fact.app_id, fact.url)
+                case AppDeleted():
+                    pending.result = syncs.delete(self._work, fact.app_id, now_ms)
+                case RunAgain():
+                    pending.result = events.run_again(self._work, fact, now_ms)
                 case Ping():
                     pending.result = True
                 case CronDue():
                     entity = fact.cron_id
-                    if entity not in self._loader.held:
+                    if entity not in self._work.held:
                         crons.fire(self._work, entity, now_ms)
+                case StandDown():
+                    if (run := self.live.find_run(fact.run_id)) is not None:
+                        self._work.stand_down(run, self._is_sending, now_ms)
+                case Mending():
+                    pending.result = fact.decide(self._work, now_ms)
+                case Released():
+                    pending.result = fact.entity in self._work.held
+                    if pending.result:
+                        self._work.release(fact.entity)
                 case SignalSent():
                     pending.result = self._deliver_signal(pending, fact, now_ms)
                     return
@@ -303,7 +387,7 @@ class Engine:
                     return
         except Exception as error:
             # Half of it may be in memory and in the batch already, so both are forgotten.
-            self._set_aside(entity, pending, error)
+            self._blame(pending, error)
             raise
         self._work.replies.append(pending)
 
@@ -312,8 +396,10 @@ class Engine:
     def _decide_run(self, pending: Pending, fact: Fact, now_ms: int) -> None:
         run_id = fact.run_id
         run = self.live.find_run(run_id)
-        if run_id in self._loader.held:
-            refuse([pending])  # What came as a message stays stored.
+        if run_id in self._work.held and (run is None or not isinstance(fact, Ending)):
+            self._work.held.refuse(run_id, pending)
+            if run is not None and isinstance(fact, Answered):
+                self._work.stand_down(run, self._is_sending, now_ms)
             return
         if run is None:
             self._drop(pending, fact)
@@ -327,17 +413,23 @@ class Engine:
                 run, fact, self._work.moment(function.row.slug, function.config.max_attempts, now_ms)
             )
         except Exception as error:
-            self._set_aside(run_id, pending, error)
+            self._blame(pending, error)
             return
         if isinstance(fact, Answered):
             item = run.items.get(fact.item_id)
             if item is not None and item.state == ItemState.SENT and item.generation == fact.generation:
                 count_answer(self._work.tally, run, item, fact.answer, decision)
+                self._work.note_reach(run, fact.item_id, fact.answer)
         self._work.apply(run, decision, now_ms)
         pending.result = decision.refused or run_id
         if isinstance(fact, SignalArrived) and not decision.gone_waits:
             pending.result = None  # Another signal was faster while the content was loaded.
         self._work.settle(pending)
+        if decision.ended and run_id in self._work.held:
+            self._work.release(run_id)
+
+    def _is_sending(self, item_id: str, generation: int) -> bool:
+        return self.driver is not None and self.driver.is_sending(item_id, generation)
 
     def _drop(self, pending: Pending, fact: Fact) -> None:
         """The run ended, or never was: late facts are ordinary, and whoever asked is told."""
@@ -346,13 +438,67 @@ class Engine:
         pending.result = None
         self._work.settle(pending)
 
-    def _set_aside(self, entity: str, pending: Pending, error: Exception) -> None:
-        """A decision raised: that is our own mistake. Its run or cron is held, and all others go on."""
-        log.error("engine.fact_set_aside", entity=entity, fact=type(pending.fact).__name__, exc_info=error)
-        if entity:
-            self._loader.held[entity] = f"{type(error).__name__}: {error}"
-        if pending.reply is not None and not pending.reply.done():
-            pending.reply.set_exception(error)
+    def _blame(self, pending: Pending, error: Exception) -> None:
+        """A decision raised: that is our own mistake. Its run or cron is held, and all others go on.
+
+        What concerns neither, as an event, is decided once more: it may have met a state that has passed.
+        """
+        fact = pending.fact
+        log.error("engine.fact_set_aside", fact=type(fact).__name__, exc_info=error)
+        if isinstance(fact, CronDue):
+            self._hold(fact.cron_id, "cron", error)
+        elif isinstance(fact, StandDown):
+            self._immovable.add(fact.run_id)
+        elif not isinstance(fact, NodeFact):
+            self._hold(fact.run_id, "run", error)
+            self._work.held.refuse(fact.run_id, pending)
+            pending.tries = TRIES_MAX
+        else:
+            pending.tries += 1
+            if pending.tries >= TRIES_MAX:
+                pending.fail(UndecidableError(error))
+
+    def _hold(self, entity: str, kind: HeldKind, error: Exception) -> None:
+        self._work.hold(entity, kind, f"{type(error).__name__}: {error}", self.now_ms())
+
+    def _decide_again(self, error: Exception) -> None:
+        """A batch came to nothing by our own mistake: load memory again, and decide again what it held.
+
+        Call only when nothing of the batch can have become durable.
+        """
+        log.error("engine.batch_failed", exc_info=error)
+        undecided = [*self._taken, *self._inbox, *self._loader.forget(), *self._events_inbox]
+        self._forget(f"internal error: {type(error).__name__}: {error}")
+        seen: set[int] = set()
+        for pending in undecided:
+            # A fact may wait for its content, or have led to another one with which its asker waits now.
+            names = {id(pending), id(pending.reply or pending)}
+            is_needed = pending.tries < TRIES_MAX and (pending.reply is None or not pending.reply.done())
+            if pending.message is not None or isinstance(pending.fact, NOT_TAKEN_AGAIN) or not is_needed:
+                continue  # Messages are loaded again too.
+            if not seen.isdisjoint(names):
+                continue
+            seen |= names
+            pending.result = None
+            if isinstance(pending.fact, EventsSent):
+                pending.fact.forget_read()
+                self._queue_events(pending, pending.fact)
+            else:
+                self._inbox.append(pending)
+
+    def _look_for_misfit(self, error: Exception) -> None:
+        """A batch has a row that the storage does not take: set the fact aside that leads to it.
+
+        Facts are decided one by one until it is found. It may come late, as a timer does after a reload;
+        then it spoils a batch again, and the search goes on for longer.
+        """
+        if len(self._taken) == 1:
+            self._blame(self._taken[0], error)
+            self._careful, self._search = 0, FACTS_PER_BATCH
+        else:
+            self._search *= 2
+            self._careful = self._search
+        self._decide_again(error)
 
     def _deliver_signal(self, pending: Pending, fact: SignalSent, now_ms: int) -> None:
         wait_id = self.live.signal_holder(fact.signal)
@@ -367,9 +513,12 @@ class Engine:
         if events.must_read_again(self._work, fact, now_ms):
             self._loader.wait_for_marks(pending)
             return
-        for event in fact.events:
-            events.accept(self._work, event, fact, now_ms)
-        pending.result = True
+        if isinstance(fact, InvokeSent):
+            pending.result = events.invoke(self._work, fact, now_ms)
+        else:
+            for event in fact.events:
+                events.accept(self._work, event, fact, now_ms)
+            pending.result = True
         self._work.replies.append(pending)
 
     # Commit and act.
@@ -383,7 +532,13 @@ class Engine:
             batch.now_ms = now_ms
             try:
                 result = await self.storage.commit(batch)
-            except Exception as error:  # Our own mistake: a row that does not fit.
+            except StorageError as error:
+                if error.code == StorageError.code:
+                    self._look_for_misfit(error)
+                else:
+                    self._fail(str(error), replies)
+                return
+            except Exception as error:
                 log.error("engine.batch_failed", exc_info=error)
                 self._fail(f"internal error: {type(error).__name__}: {error}", replies)
                 return
@@ -396,13 +551,14 @@ class Engine:
                 tally["req_started" if call.item.losses == 0 else "req_sent_again", call.function_id, ""] += 1
             self.counters.add(tally, now_ms)
             self._marks.committed(self._loader.rounds)
+        self._taken.clear()
         for pending in replies:
             if pending.reply is not None and not pending.reply.done():
                 pending.reply.set_result(pending.result)
-        assert self.driver is not None
         if self._failure is not None:
             return  # A read failed meanwhile and memory was forgotten: the reload finds these calls lost.
         for call in calls:
+            assert self.driver is not None
             self.driver.send(call)
         self.live.touched(touched.values())
         for event, fields in notes:
@@ -415,19 +571,22 @@ class Engine:
 
     def _fail(self, why: str, replies: list[Pending] | None = None) -> None:
         """Stop promising: answer who waits, and forget what may not be true."""
-        self._failure = why
         waiting = [*(replies or ()), *self._work.replies, *self._events_inbox]
         undecided = [*self._inbox, *self._loader.forget()]
         # Answers of apps are still true and worth keeping: their steps ran.
         kept = [pending for pending in undecided if isinstance(pending.fact, Answered)]
         for pending in (*waiting, *undecided):
-            if pending.reply is not None and not pending.reply.done():
-                pending.reply.set_exception(
-                    EngineUnavailableError(f"the server cannot store anything now: {why}")
-                )
-        self._inbox.clear()
+            pending.fail(EngineUnavailableError(f"the server cannot store anything now: {why}"))
+        self._refusal = why
+        self._forget(why)
         self._inbox.extend(kept)
+
+    def _forget(self, why: str) -> None:
+        """Drop all memory and every fact; the loop loads it again."""
+        self._failure = why
+        self._inbox.clear()
         self._events_inbox.clear()
+        self._taken.clear()
         if self.driver is not None:
             self.driver.recall()
         self._work.forget()
@@ -445,16 +604,23 @@ class Engine:
             attempt += 1
             await asyncio.sleep(delay_s)
             try:
-                await self.storage.close()
+                if self._refusal is not None:
+                    await self.storage.close()
                 await self.start()
             except StorageError as error:
-                self._failure = str(error)
+                self._fail(str(error))
                 if attempt % 20 == 1:
                     log.warning("engine.storage_unavailable", detail=str(error), attempt=attempt)
+            except Exception as error:  # Our own mistake, or no memory: perhaps not the next time.
+                self._fail(f"internal error: {type(error).__name__}: {error}")
+                if attempt % 20 == 1:
+                    log.error("engine.recovery_failed", attempt=attempt, exc_info=error)
         log.info("engine.recovered", attempts=attempt)
 
-    async def start(self) -> None:
+    async def start(self, *, at_rest: bool = False) -> None:
         """Open the storage, take the shards, load what is live, and queue what was under way.
+
+        At rest nothing goes on by itself: no timer fires, and no work is sent. That is for repairs.
 
         Raises:
             StorageError: it cannot be opened or read.
@@ -466,13 +632,22 @@ class Engine:
         await take_shards(storage, self._work, self._node)
         self._domain_ms = max(self._domain_ms, await storage.domain_time_ms())
         late_ms = crons.LATE_MS if self._has_run else 0
-        lost = await load_live(storage, self._work, self.driver, self.now_ms(), late_ms=late_ms)
+        lost = await load_live(
+            storage, self._work, self.driver, self.now_ms(), late_ms=late_ms, hold=self._loader.hold
+        )
+        self._work.is_at_rest = at_rest
+        if at_rest:
+            lost.clear()
+            self.live.timers.clear()
         # Only now: an answer may have come while the rows were read.
         facts = [pending.fact for pending in self._inbox]
         answered = {(fact.item_id, fact.generation) for fact in facts if isinstance(fact, Answered)}
         lost = [one for one in lost if not _is_answered(one.fact, answered)]
         self._inbox.extendleft(reversed(lost))  # Stored messages are older than the answers that were kept.
-        self._failure = None
+        for entity, held in self.held.items():
+            if held.kind == "run" and entity not in self._immovable:
+                self.tell(StandDown(entity))
+        self._failure = self._refusal = None
         self._has_run = True
         self._wake_up()
         self._wake_loader()
@@ -485,6 +660,8 @@ class Engine:
         return worked
 
     def _fire_timers(self, now_ms: int) -> None:
+        if self._work.is_at_rest:
+            return
         for timer in self.live.timers.take_due(now_ms, TIMERS_PER_BATCH):
             if timer.kind == "wait":
                 self._inbox.append(Pending(WaitExpired(timer.owner, timer.key)))

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inngest_server.engine.facts import EventsSent, InvokeSent
+from inngest_server.engine.facts import EventsSent, InvokeSent, RunAgain
 from inngest_server.engine.functions import Function
 from inngest_server.events.event import Event, InvalidEventsError, make_event, read_event
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.events.system import INVOKED, run_ended_body, system_event
 from inngest_server.runs.decision import Publish, StartChild
 from inngest_server.runs.errors import plain_error, published_error
-from inngest_server.runs.facts import ChildEnded, EventArrived
+from inngest_server.runs.facts import ChildEnded
 from inngest_server.runs.finish import FINISHED
-from inngest_server.runs.placement import derived_ulid, make_run_id, shard_of
+from inngest_server.runs.placement import ended_event_id, invoke_event_id, possible_run_ids, shard_of
 from inngest_server.runs.run import Run
 from inngest_server.runs.start import start_run
 from inngest_server.wire import json
@@ -46,19 +46,27 @@ def accept(work: Work, event: Event, fact: EventsSent, now_ms: int) -> None:
         event = event._replace(ts_ms=stored.ts_ms, received_at_ms=stored.received_at_ms, body=stored.body)
     elif first is None or first[0] != event.internal_id:
         work.put(_row(event, shard))
+        if first is not None:
+            # The same request may be under way twice: what read before this is durable must read again.
+            work.marks.add(mark_key(event.event_id), *first)
     if first is None:
         if event.repeatable:
             key = mark_key(event.event_id)
             expires_at_ms = event.received_at_ms + MARK_LIFETIME_MS
             work.put(MarkRow(key, shard, event.internal_id, expires_at_ms))
             work.marks.add(key, event.internal_id, expires_at_ms)
-        deliver(work, event, now_ms)
+        if isinstance(fact, InvokeSent):
+            for function in _started_by(work, event, fact, now_ms):
+                received_at_ms = event.received_at_ms
+                _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=received_at_ms)
+        else:
+            deliver(work, event, now_ms)
         return
     internal_id, expires_at_ms = first
     received_at_ms = expires_at_ms - MARK_LIFETIME_MS
     existing = fact.run_ids or frozenset[str]()
-    for function in _started_by(work, event, now_ms):
-        run_ids = _run_ids(function, internal_id, received_at_ms, shard_count)
+    for function in _started_by(work, event, fact, now_ms):
+        run_ids = possible_run_ids(function.id, internal_id, received_at_ms, shard_count)
         if existing.isdisjoint(run_ids):
             _start(work, function, event, now_ms, origin=internal_id, created_at_ms=received_at_ms)
             # As if it were the first of its id: what has read before this is durable must read again.
@@ -76,7 +84,8 @@ def must_read_again(work: Work, fact: EventsSent, now_ms: int) -> bool:
             fact.run_ids is None or work.marks.find(mark_key(event.event_id)) is not None
         ):
             return True
-    return False
+    # A sync may have come since the read: of a function that it brought nobody asked whether it had its run.
+    return fact.run_ids is not None and not fact.asked.issuperset(candidate_runs(work, fact, now_ms))
 
 
 def candidate_runs(work: Work, fact: EventsSent, now_ms: int) -> list[str]:
@@ -86,8 +95,8 @@ def candidate_runs(work: Work, fact: EventsSent, now_ms: int) -> list[str]:
         first = _first_of_id(work, event, fact, now_ms)
         if first is not None:
             received_at_ms = first[1] - MARK_LIFETIME_MS
-            for function in _started_by(work, event, now_ms):
-                found.extend(_run_ids(function, first[0], received_at_ms, work.shard_count))
+            for function in _started_by(work, event, fact, now_ms):
+                found.extend(possible_run_ids(function.id, first[0], received_at_ms, work.shard_count))
     return found
 
 
@@ -106,28 +115,19 @@ def deliver(work: Work, event: Event, now_ms: int) -> None:
     if not waits.knows(name) and not work.functions.is_subscribed(name):
         return
     parsed: dict[str, Any] = json.parse_kept(event.body)
-    for wait_id in waits.match(name, parsed, now_ms):
-        run_id = wait_id.partition(".")[0]
-        run = work.live.find_run(run_id)
-        if run is not None and run.row.event_id != event.internal_id:
-            arrived = EventArrived(run_id, wait_id, event.internal_id, event.body)
-            work.tell_run(arrived, shard_of(event.event_id, work.shard_count))
+    if wait_ids := waits.match(name, parsed, now_ms):
+        work.tell_waits(event, wait_ids, shard_of(event.event_id, work.shard_count))
     for function in work.functions.match(name, parsed, now_ms):
         _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=event.received_at_ms)
 
 
-def _started_by(work: Work, event: Event, now_ms: int) -> list[Function]:
+def _started_by(work: Work, event: Event, fact: EventsSent, now_ms: int) -> list[Function]:
+    if isinstance(fact, InvokeSent):
+        function = work.functions.find(fact.function)
+        return [function] if function is not None and function.is_active else []
     if not work.functions.is_subscribed(event.name):
         return []
     return work.functions.match(event.name, json.parse_kept(event.body), now_ms)
-
-
-def _run_ids(function: Function, origin: str, created_at_ms: int, shard_count: int) -> tuple[str, str]:
-    """Both ids that the run may have got: the function may have had a limit then, or not."""
-    return (
-        make_run_id(created_at_ms, shard_of(function.id, shard_count), function.id, origin),
-        make_run_id(created_at_ms, shard_of(f"{function.id}/{origin}", shard_count), function.id, origin),
-    )
 
 
 def _start(
@@ -143,7 +143,7 @@ def _start(
 ) -> str:
     """Make the run of a function that `origin` causes; nothing if it is there already. Returns its id."""
     shard_count = work.shard_count
-    limited, free = _run_ids(function, origin, created_at_ms, shard_count)
+    limited, free = possible_run_ids(function.id, origin, created_at_ms, shard_count)
     run_id = limited if function.limits else free
     for known in (limited, free):  # The function may have got or lost its limits since.
         if work.live.find_run(known) is not None:
@@ -187,13 +187,43 @@ def start_on_timer(work: Work, function: Function, event: Event, cron: str, now_
 
 
 def invoke(work: Work, fact: InvokeSent, now_ms: int) -> str | None:
-    """Start a function for a client; its run id, or None if there is no such function."""
-    function = work.functions.find(fact.function)
-    if function is None or not function.is_active:
+    """Start a function for a client; its run id, or None if there is no such function.
+
+    An id that was seen within a day gives the run that this function had of it. Source: protocol 1.7, 1.8.
+    """
+    [event] = fact.events
+    for function in _started_by(work, event, fact, now_ms):
+        accept(work, event, fact, now_ms)
+        first = _first_of_id(work, event, fact, now_ms)
+        origin, expires_at_ms = first or (event.internal_id, event.received_at_ms + MARK_LIFETIME_MS)
+        run_ids = possible_run_ids(function.id, origin, expires_at_ms - MARK_LIFETIME_MS, work.shard_count)
+        known = fact.run_ids or frozenset[str]()
+        there = [one for one in run_ids if one in known or work.live.find_run(one) is not None]
+        # A run may have failed as it started, and is in memory no more.
+        return there[0] if there else run_ids[0 if function.limits else 1]
+    return None
+
+
+def run_again(work: Work, fact: RunAgain, now_ms: int) -> str | None:
+    """Start another run on an event that is stored; its id, or None if the function is not there any more.
+
+    It tells no parent: whoever invoked the first run has its result.
+    """
+    function = work.functions.get(fact.function_id)
+    if not function.is_active:
         return None
-    event = fact.event
-    work.put(_row(event, shard_of(event.event_id, work.shard_count)))
-    return _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=event.received_at_ms)
+    row = fact.event
+    work.put(row)  # Retention may have forgotten it since it was read.
+    event = Event(
+        row.internal_id,
+        row.event_id,
+        row.name,
+        row.ts_ms,
+        row.received_at_ms,
+        row.body or b"null",
+        repeatable=False,
+    )
+    return _start(work, function, event, now_ms, origin=fact.cause, created_at_ms=now_ms, cron=fact.cron)
 
 
 def start_child(work: Work, message: StartChild, now_ms: int) -> None:
@@ -225,7 +255,7 @@ def start_child(work: Work, message: StartChild, now_ms: int) -> None:
         "source_fn_id": source.id,
         "source_fn_v": source.row.version,
     }
-    internal_id = derived_ulid(now_ms, message.correlation_id, INVOKED)
+    internal_id = invoke_event_id(message.correlation_id, now_ms)
     event = make_event(draft, internal_id=internal_id, received_at_ms=now_ms, repeatable=False)
     work.put(_row(event, shard))
     _start(
@@ -252,7 +282,7 @@ def publish(work: Work, message: Publish, now_ms: int) -> None:
     Without listeners it only refers to its run: the body is put together when it is read.
     """
     run, name = message.run, message.name
-    internal_id = derived_ulid(now_ms, run.run_id, name)
+    internal_id = ended_event_id(run.run_id, name, now_ms)
     event_id = internal_id if name == FINISHED else run.run_id
     shard = shard_of(event_id, work.shard_count)
     if not (work.functions.is_subscribed(name) or work.live.waits.knows(name)):

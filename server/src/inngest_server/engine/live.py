@@ -41,6 +41,8 @@ class Live:
         """Items by function id and state: counted as they change, because counting them takes long."""
         self.wait_counts = Counter[str]()
         """Waits by kind."""
+        self.unreached: dict[str, dict[str, None]] = {}
+        """Items by app, in order, that are queued again because it did not answer; gone with a restart."""
         self._idle: OrderedDict[str, int] = OrderedDict()
         self._idle_bytes = 0
         self._idle_contents_max = idle_contents_max
@@ -55,6 +57,7 @@ class Live:
         self.timers.clear()
         self.item_counts.clear()
         self.wait_counts.clear()
+        self.unreached.clear()
         self._idle.clear()
         self._idle_bytes = 0
 
@@ -127,7 +130,7 @@ class Live:
             return
         if _is_under_way(run):
             return  # Its answer will be decided soon.
-        size = len(run.content.event_body) + run.content.state_bytes
+        size = run.content.size_bytes
         run.content.forget_parsed()
         self._idle[run_id] = size
         self._idle_bytes += size

@@ -11,16 +11,18 @@ import structlog
 
 from inngest_server.engine import events
 from inngest_server.engine.facts import EventsSent, Pending
-from inngest_server.engine.options import EngineUnavailableError
+from inngest_server.engine.options import EngineUnavailableError, UndecidableError
 from inngest_server.engine.work import Work
 from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.runs.facts import Ending
 from inngest_server.runs.records import RunRow
-from inngest_server.runs.run import Content
+from inngest_server.runs.run import Content, Run
 from inngest_server.storage.protocol import Storage, StorageError
 
 log = structlog.get_logger("inngest.engine")
 
 LOADS_PER_READ = 500
+UNREADABLE = "its event or journal is missing or damaged"
 
 
 class Loader:
@@ -47,12 +49,13 @@ class Loader:
         """Facts by the run whose content they wait for."""
         self._to_load: deque[str] = deque()
         self._events: deque[Pending] = deque()
+        self._reading: list[Pending] = []
+        """Events whose marks are being read."""
         self._load_singly = 0
+        """Facts and runs still to be read one at a time, to find the one among them that cannot be read."""
         self._generation = 0
         self.rounds = 0
         """Readings begun so far."""
-        self.held: dict[str, str] = {}
-        """Runs that are set aside, with the reason: a decision raised, or their rows are damaged."""
         self.wake: Callable[[], None] = lambda: None
         """Called when there is something to load."""
 
@@ -74,9 +77,10 @@ class Loader:
     def forget(self) -> list[Pending]:
         """Drop everything that waits, and what is being read; returns what waited."""
         waited = [pending for queue in self._waiting.values() for pending in queue]
-        waited += self._events
+        waited += [*self._reading, *self._events]
         self._waiting.clear()
         self._to_load.clear()
+        self._reading = []
         self._events.clear()
         self._generation += 1
         return waited
@@ -87,8 +91,8 @@ class Loader:
             return False
         self.rounds += 1
         round_number, generation = self.rounds, self._generation
-        run_ids = [self._to_load.popleft() for _ in range(min(self._loads_per_read(), len(self._to_load)))]
-        pending = [self._events.popleft() for _ in range(min(LOADS_PER_READ, len(self._events)))]
+        run_ids, self._reading = self._next()
+        pending = self._reading
         try:
             if pending:
                 await self._load_marks(pending, round_number)
@@ -96,48 +100,97 @@ class Loader:
         except StorageError as error:
             log.error("engine.load_failed", code=error.code, detail=str(error))
             if generation == self._generation:
-                self._load_failed(run_ids, pending, error)
-            else:
-                refuse(pending)
+                if error.code == "storage_corrupt":
+                    await self._without_the_bad_one(run_ids, pending, error)
+                else:
+                    self._failed(str(error))
+            return True
+        except Exception as error:  # Our own mistake, about one of what was read.
+            log.error("engine.load_failed", exc_info=error)
+            if generation == self._generation:
+                await self._without_the_bad_one(run_ids, pending, error)
             return True
         if generation != self._generation:
-            refuse(pending)  # Memory was forgotten meanwhile; what was read belongs to the past.
-            return True
+            return True  # Memory was forgotten meanwhile; what was read belongs to the past.
+        self._reading = []
         self._events_inbox.extend(pending)
         for run_id in run_ids:
+            if generation != self._generation:
+                break
             run = self._work.live.find_run(run_id)
             if run is not None and run.content is None:
                 run.content = contents.get(run_id)
                 if run.content is None:
-                    self._hold_unreadable(run_id)
+                    await self._unreadable(run_id, UNREADABLE)
                     continue
-            # In front: what came for the run while it was loaded comes after what it was loaded for.
-            self._work.inbox.extendleft(reversed(self._waiting.pop(run_id, ())))
+            self._give_back(run_id)
         return True
 
-    def _loads_per_read(self) -> int:
-        """One while the damaged one among several runs is looked for."""
-        if self._load_singly == 0:
-            return LOADS_PER_READ
-        self._load_singly -= 1
-        return 1
+    def _next(self) -> tuple[list[str], list[Pending]]:
+        """The runs and the events that are read next."""
+        limit = LOADS_PER_READ
+        if self._load_singly:
+            self._load_singly -= 1
+            limit = 1
+        run_ids = [self._to_load.popleft() for _ in range(min(limit, len(self._to_load)))]
+        limit = LOADS_PER_READ if limit > 1 else 1 - len(run_ids)
+        return run_ids, [self._events.popleft() for _ in range(min(limit, len(self._events)))]
 
-    def _hold_unreadable(self, run_id: str) -> None:
-        log.error("engine.run_unreadable", run_id=run_id, detail="its event or journal is missing or damaged")
-        self.held[run_id] = "its event or journal is missing or damaged"
-        for pending in self._waiting.pop(run_id, ()):
-            self._work.inbox.append(pending)
+    def _give_back(self, run_id: str) -> None:
+        # In front: what came for the run while it was loaded comes after what it was loaded for.
+        self._work.inbox.extendleft(reversed(self._waiting.pop(run_id, ())))
 
-    def _load_failed(self, run_ids: list[str], pending: list[Pending], error: StorageError) -> None:
-        """A damaged row holds its run alone; a storage that does not answer is reopened."""
-        refuse(pending)
-        if error.code != "storage_corrupt":
-            self._failed(str(error))
-        elif len(run_ids) == 1:
-            self._hold_unreadable(run_ids[0])
-        else:
+    async def _without_the_bad_one(
+        self, run_ids: list[str], pending: list[Pending], error: Exception
+    ) -> None:
+        """A run that cannot be read is held alone, and of several requests that one is refused."""
+        self._reading = []
+        if len(run_ids) + len(pending) > 1:
             self._to_load.extendleft(reversed(run_ids))
-            self._load_singly = len(run_ids)
+            self._events.extendleft(reversed(pending))
+            self._load_singly = len(run_ids) + len(pending)
+        elif run_ids:
+            why = UNREADABLE if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
+            await self._unreadable(run_ids[0], why)
+        else:
+            for one in pending:
+                one.fail(UndecidableError(error))
+
+    def hold(self, run_id: str, why: str) -> None:
+        """Set a run aside whose rows cannot be understood."""
+        if run_id not in self._work.held:
+            log.error("engine.run_unreadable", run_id=run_id, detail=why)
+        self._work.hold(run_id, "run", why, self._now_ms())
+
+    async def _unreadable(self, run_id: str, why: str) -> None:
+        """Hold a run; but what ends it can be decided on what is left of it."""
+        endings = [one for one in self._waiting[run_id] if isinstance(one.fact, Ending)]
+        run, generation = self._work.live.find_run(run_id), self._generation
+        if endings and run is not None:
+            try:
+                content = await self._salvage(run)
+            except StorageError as error:
+                log.error("engine.load_failed", code=error.code, detail=str(error))
+            else:
+                if generation == self._generation and run.content is None:
+                    run.content = content
+        if generation != self._generation:
+            return
+        if run is None or run.content is None:
+            self.hold(run_id, why)
+            for one in endings:
+                one.fail(EngineUnavailableError("the server cannot read its storage now"))
+                self._waiting[run_id].remove(one)
+        else:
+            # First, so that nothing else is decided on a content that holds next to nothing.
+            self._work.inbox.extendleft(reversed(endings))
+            self._waiting[run_id] = [one for one in self._waiting[run_id] if one not in endings]
+        self._work.inbox.extend(self._waiting.pop(run_id))
+
+    async def _salvage(self, run: Run) -> Content:
+        rows = await self._storage.salvage(EventRow, [run.row.event_id])
+        entries = await self._storage.salvage_journal(run.id)
+        return Content.remains(rows[0].body if rows else None, entries[-1].n if entries else 0)
 
     async def _load_marks(self, pending: list[Pending], round_number: int) -> None:
         facts = [one.fact for one in pending]
@@ -157,7 +210,9 @@ class Loader:
             fact.marks, fact.round = marks, round_number
             if asked_again:
                 candidates = events.candidate_runs(self._work, fact, self._now_ms())
-                fact.run_ids = frozenset(row.run_id for row in await self._storage.get(RunRow, candidates))
+                existing = await self._storage.get(RunRow, candidates)
+                fact.asked = frozenset(candidates)
+                fact.run_ids = frozenset(row.run_id for row in existing)
                 sent_again = [event.internal_id for event in fact.events if event.repeatable]
                 stored = await self._storage.get(EventRow, sent_again)
                 fact.stored = {row.internal_id: row for row in stored}
@@ -178,10 +233,3 @@ class Loader:
             for entry in journals.get(run_id, ()):
                 content.fold(entry)
         return contents
-
-
-def refuse(pending: list[Pending]) -> None:
-    """Tell who asked that it cannot be decided now; what came as a message stays stored."""
-    for one in pending:
-        if one.reply is not None and not one.reply.done():
-            one.reply.set_exception(EngineUnavailableError("the server cannot read its storage now"))

@@ -6,6 +6,8 @@ A fact that another entity's decision causes is decided in the same batch when i
 it is stored with the batch and removed by the batch that holds its consequences.
 """
 
+from collections.abc import Sequence
+
 import orjson
 
 from inngest_server.runs.facts import ChildEnded, EventArrived
@@ -16,17 +18,35 @@ _TYPES: dict[str, type[RunMessage]] = {"child_ended": ChildEnded, "event_arrived
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
-def encode(message: RunMessage) -> bytes:
-    """JSON array of the type's name and the fields; payloads are JSON texts and travel as strings."""
+_MANY = "event_arrived_to"
+
+
+def encode(messages: Sequence[RunMessage]) -> bytes:
+    """JSON array of the type's name and the fields; payloads are JSON texts and travel as strings.
+
+    Several are of one event: they are stored as the ids of its waits.
+    """
+    message = messages[0]
+    if len(messages) > 1:
+        assert isinstance(message, EventArrived)
+        return orjson.dumps([_MANY, message.internal_id, [one.wait_id for one in messages]])
     if isinstance(message, EventArrived):
         message = message._replace(body=b"")
     fields = [field.decode() if isinstance(field, bytes) else field for field in message]
     return orjson.dumps([_NAMES[type(message)], *fields])
 
 
-def decode(body: bytes) -> RunMessage:
-    """The message; one about an event lacks the event's body."""
+def decode(body: bytes) -> list[RunMessage]:
+    """The messages; those about an event lack the event's body."""
     name, *fields = orjson.loads(body)
+    if name == _MANY:
+        internal_id, wait_ids = fields
+        return [EventArrived(run_of(wait_id), wait_id, internal_id, b"") for wait_id in wait_ids]
     kind = _TYPES[name]
     texts = {index for index, hint in enumerate(kind.__annotations__.values()) if hint is bytes}
-    return kind(*[field.encode() if index in texts else field for index, field in enumerate(fields)])
+    return [kind(*[field.encode() if index in texts else field for index, field in enumerate(fields)])]
+
+
+def run_of(wait_id: str) -> str:
+    """The run whose wait it is."""
+    return wait_id.partition(".")[0]

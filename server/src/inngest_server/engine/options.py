@@ -17,6 +17,19 @@ class EngineUnavailableError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class UndecidableError(EngineUnavailableError):
+    """A decision about what was asked raised twice: a fault of the server. Nothing of it was kept."""
+
+    code = "undecidable"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"the server cannot decide this: {type(error).__name__}: {error}; its log has the details, and "
+            "others are not affected",
+            retry_after_s=60,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """Bounds and policies of an engine."""

@@ -7,7 +7,7 @@ import structlog
 from inngest_server.apps.app_error import AppError
 from inngest_server.apps.urls import normalize_app_url
 from inngest_server.engine.engine import Engine
-from inngest_server.engine.facts import AppFailed
+from inngest_server.engine.facts import AppCameBack, AppFailed
 from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.execution.syncer import AppSyncer
 
@@ -40,11 +40,21 @@ class AppPoller:
         urls = dict.fromkeys((*self._urls, *(app.url for app in apps)))
         known = [url for url in urls if url.startswith("http")]
         wanted = [url for url in known if self._poll or url in failing or url not in self._synced]
-        results = await asyncio.gather(*[self._syncer.sync(url) for url in wanted])
-        for url, error in zip(wanted, results, strict=True):
-            await self._note(url, error)
+        await asyncio.gather(*[self.ask(url) for url in wanted])
 
-    async def _note(self, url: str, error: AppError | None) -> None:
+    async def ask(self, url: str) -> bool:
+        """Ask the app at a URL to announce itself; whether its functions are registered now."""
+        try:
+            return await self._note(url, await self._syncer.sync(url))
+        except EngineUnavailableError:
+            return False  # Nothing is wrong with the app; the next round asks it again.
+
+    async def _note(self, url: str, error: AppError | None) -> bool:
+        """Say what changed; whether the app is registered.
+
+        Raises:
+            EngineUnavailableError: nothing can be stored now.
+        """
         if error is None and not any(app.url == url for app in self._engine.functions.apps.values()):
             # Some SDKs accept the request although this server then refused what they sent.
             error = AppError(
@@ -56,13 +66,12 @@ class AppPoller:
             self._synced.add(url)
             if self._errors.pop(url, None) is not None:
                 log.info("sync.app_is_back", url=url)
-            return
+                await self._engine.ask(AppCameBack(url))
+            return True
         message = f"{error.code}: {error.message}"
         if self._errors.get(url) == message:
-            return  # Said before; an app that stays away should not fill the log.
+            return False  # Said before; an app that stays away should not fill the log.
         self._errors[url] = message
         log.warning("sync.failed", url=url, code=error.code, detail=error.message)
-        try:
-            await self._engine.ask(AppFailed(url, message))
-        except EngineUnavailableError:
-            return
+        await self._engine.ask(AppFailed(url, message))
+        return False

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from inngest_server.engine.engine import Engine
+from inngest_server.engine.events import MARK_LIFETIME_MS
 from inngest_server.storage.protocol import StorageError
 
 log = structlog.get_logger("inngest.retention")
@@ -12,16 +13,27 @@ log = structlog.get_logger("inngest.retention")
 INTERVAL_S = 60.0
 PAUSE_S = 0.05
 ROWS_PER_SLICE = 500
-MARK_HOURS_MS = 24 * 3_600_000
-"""Runs are kept at least as long as event ids are remembered: a repeated id looks for the first run."""
+MARK_HOURS_MS = MARK_LIFETIME_MS
+"""Runs are kept at least as long as event ids are remembered, however large the database is: a repeated id
+looks for the first run, and would start another if that had been forgotten."""
+SIZE_GOAL = 0.95
+"""Of the size allowed: pruning goes on below it, so that it does not begin anew every minute."""
+SIZE_STEPS = 64
+"""In which the age of what is kept goes down, so that runs and events are kept equally long."""
 
 
 class Retention:
-    """One loop that prunes ended runs and events older than `keep_ms`, and marks that expired."""
+    """One loop that prunes ended runs and events older than `keep_ms`, and marks that expired.
 
-    def __init__(self, engine: Engine, *, keep_ms: int) -> None:
+    While the storage uses more than `bytes_max`, younger runs and events go too, the oldest first. Zero is no
+    limit, for either.
+    """
+
+    def __init__(self, engine: Engine, *, keep_ms: int, bytes_max: int = 0) -> None:
         self._engine = engine
         self._keep_ms = max(keep_ms, MARK_HOURS_MS) if keep_ms else 0
+        self._bytes_max = bytes_max
+        self._shrinking: _Shrinking | None = None
 
     async def run(self) -> None:
         while True:
@@ -30,9 +42,60 @@ class Retention:
 
     async def run_once(self) -> int:
         """Prune one slice; how many rows went."""
-        before_ms = self._engine.now_ms() - self._keep_ms if self._keep_ms else 0
+        now_ms = self._engine.now_ms()
         try:
-            return await self._engine.storage.prune(before_ms, ROWS_PER_SLICE)
+            before_ms = now_ms - self._keep_ms if self._keep_ms else 0
+            pruned = await self._engine.storage.prune(before_ms, ROWS_PER_SLICE)
+            if pruned or not self._bytes_max:
+                return pruned
+            return await self._shrink(now_ms)
         except StorageError as error:
             log.warning("retention.failed", code=error.code, detail=str(error))
             return 0
+
+    async def _shrink(self, now_ms: int) -> int:
+        """Prune one slice of what is not old enough yet, if the storage uses too much."""
+        storage, shrinking = self._engine.storage, self._shrinking
+        used_bytes = await storage.used_bytes()
+        if used_bytes <= self._bytes_max * (SIZE_GOAL if shrinking else 1):
+            self._shrinking = None
+            return 0
+        youngest_ms = now_ms - MARK_HOURS_MS
+        if shrinking is None:
+            oldest_ms = await storage.oldest_ms()
+            shrinking = self._shrinking = _Shrinking(
+                youngest_ms if oldest_ms is None else oldest_ms, youngest_ms
+            )
+            log.info(
+                "retention.shrinking",
+                detail="the database is larger than --retention-size: the oldest runs and events go",
+                used_bytes=used_bytes,
+                limit_bytes=self._bytes_max,
+            )
+        while True:
+            if pruned := await storage.prune(min(shrinking.before_ms, youngest_ms), ROWS_PER_SLICE):
+                return pruned
+            if shrinking.before_ms >= youngest_ms:
+                break
+            shrinking.before_ms += shrinking.step_ms
+        if not shrinking.has_complained:
+            shrinking.has_complained = True
+            log.warning(
+                "retention.size_not_reached",
+                detail="what is left is younger than a day or has not ended; the database stays larger than "
+                "--retention-size",
+                used_bytes=used_bytes,
+                limit_bytes=self._bytes_max,
+            )
+        return 0
+
+
+class _Shrinking:
+    """How far back the past was forgotten for the sake of size."""
+
+    __slots__ = ("before_ms", "has_complained", "step_ms")
+
+    def __init__(self, oldest_ms: int, youngest_ms: int) -> None:
+        self.before_ms = oldest_ms
+        self.step_ms = max((youngest_ms - oldest_ms) // SIZE_STEPS, 1_000)
+        self.has_complained = False

@@ -1,5 +1,9 @@
 """Loading what is live when a node takes its shards, and finding what was under way."""
 
+from collections.abc import Callable, Iterator
+
+import structlog
+
 from inngest_server.engine import crons
 from inngest_server.engine.facts import Pending
 from inngest_server.engine.live import Shard
@@ -8,12 +12,21 @@ from inngest_server.engine.work import Work, rank_of
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Driver
 from inngest_server.runs.facts import EventArrived, ItemLost
-from inngest_server.runs.records import ItemRow, ItemState, RunRow, WaitRow
+from inngest_server.runs.records import ItemRow, ItemState, RunRow, WaitKind, WaitRow
 from inngest_server.runs.run import Run
-from inngest_server.storage.protocol import Storage, StorageUnavailableError
-from inngest_server.wire.shared import shared
+from inngest_server.storage.protocol import CorruptDataError, Storage, StorageUnavailableError
+from inngest_server.storage.records import TABLES, MessageRow
+from inngest_server.wire.shared import shared, shared_bytes
+
+log = structlog.get_logger("inngest.engine")
 
 MESSAGES_MAX = 1_000_000
+
+CONTRADICTIONS = (KeyError, TypeError, ValueError)
+"""What a row raises that refers to what is not there, or whose columns are no longer of their type."""
+
+Hold = Callable[[str, str], None]
+"""Sets a run aside, given its id and what is wrong with its rows."""
 
 
 async def take_shards(storage: Storage, work: Work, node: str) -> None:
@@ -27,47 +40,68 @@ async def take_shards(storage: Storage, work: Work, node: str) -> None:
         raise StorageUnavailableError("another server owns a part of this database")
     catalogue = await storage.catalogue()
     work.shard_count = storage.shard_count
-    work.functions.load(catalogue.apps, catalogue.functions)
+    try:
+        work.functions.load(catalogue.apps, catalogue.functions)
+    except CONTRADICTIONS as error:
+        raise CorruptDataError(
+            f"the tables apps and functions contradict each other ({error}); restore a backup of the database"
+        ) from error
     work.live.shards = {shard: Shard(shard, epoch, work.functions) for shard, epoch in epochs.items()}
     work.message_number = max(epochs.values()) << 40
 
 
 async def load_live(
-    storage: Storage, work: Work, driver: Driver | None, now_ms: int, *, late_ms: int
+    storage: Storage, work: Work, driver: Driver | None, now_ms: int, *, late_ms: int, hold: Hold
 ) -> list[Pending]:
     """Read all live rows of the owned shards; returns the facts that follow from what was under way.
 
     A sent item is lost unless the driver still carries that dispatch. One that is answered while rows are
-    read is among the lost ones too. `late_ms` is explained in `crons.resume`.
+    read is among the lost ones too. `late_ms` is explained in `crons.resume`. A row that contradicts the
+    others, as after damage of the disk, sets its run aside and nobody else's.
     """
     live = work.live
     lost: list[Pending] = []
     async for page in storage.load(live.shards):
         for row in page.runs:
-            live.shards[row.shard].runs[row.run_id] = Run(_with_shared_texts(row))
+            try:
+                work.functions.get(row.function_id)
+                live.shards[row.shard].runs[row.run_id] = Run(_with_shared_texts(row))
+            except CONTRADICTIONS as error:
+                _set_aside(hold, row, error)
         for item in page.items:
-            dispatch = item.item_id, item.generation
-            carried = driver is not None and driver.is_sending(*dispatch)
-            if _load_item(work, item) and not carried:
-                lost.append(Pending(ItemLost(item.run_id, item.item_id, item.generation)))
+            try:
+                dispatch = item.item_id, item.generation
+                carried = driver is not None and driver.is_sending(*dispatch)
+                if _load_item(work, item) and not carried:
+                    lost.append(Pending(ItemLost(item.run_id, item.item_id, item.generation)))
+            except CONTRADICTIONS as error:
+                _set_aside(hold, item, error)
         for wait in page.waits:
-            run = live.shards[wait.shard].runs[wait.run_id]
-            wait = _wait_of(run, wait)
-            run.waits[wait.wait_id] = wait
-            live.open_wait(wait)
+            try:
+                run = live.shards[wait.shard].runs[wait.run_id]
+                wait = _wait_of(run, wait)
+                run.waits[wait.wait_id] = wait
+                live.open_wait(wait)
+            except CONTRADICTIONS as error:
+                _set_aside(hold, wait, error)
         for cron in page.crons:
             live.crons[cron.cron_id] = cron
     crons.resume(work, now_ms, late_ms=late_ms)
     for shard in live.shards:
         # Numbers are one sequence of the node: they tell the order between the senders too.
         rows = sorted(await storage.messages(shard, MESSAGES_MAX), key=lambda row: row.number)
-        messages = [decode(row.body) for row in rows]
-        bodies = await _event_bodies(storage, messages)
-        for row, message in zip(rows, messages, strict=True):
-            if isinstance(message, EventArrived):
-                message = message._replace(body=bodies[message.internal_id])
-            work.messaged[message.run_id] = work.messaged.get(message.run_id, 0) + 1
-            lost.append(Pending(message, message=row[:3]))
+        messages = list(_readable(rows))
+        bodies = await _event_bodies(storage, [one for _, several in messages for one in several])
+        for row, several in messages:
+            # A message waits longer than events are kept when its run is held. Then the wait ends as if
+            # nothing had come; what is gone must not keep the server from starting.
+            whole = [
+                one._replace(body=bodies.get(one.internal_id, b"null"))
+                if isinstance(one, EventArrived)
+                else one
+                for one in several
+            ]
+            lost += work.stored_messages(row, whole)
     for shard in live.shards.values():
         work.grant(shard, shard.slots.waited_for())
     lost += work.told
@@ -75,16 +109,32 @@ async def load_live(
     return lost
 
 
+def _readable(rows: list[MessageRow]) -> Iterator[tuple[MessageRow, list[RunMessage]]]:
+    """The messages that can be understood; another one stays stored, for an examination to find."""
+    for row in rows:
+        try:
+            yield row, decode(row.body)
+        except CONTRADICTIONS as error:
+            why = f"{type(error).__name__}: {error}"
+            log.error("engine.message_unreadable", message="/".join(map(str, row[:3])), detail=why)
+
+
 async def _event_bodies(storage: Storage, messages: list[RunMessage]) -> dict[str, bytes]:
-    """Of the events that messages are about; they are kept longer than any message waits."""
+    """Of the events that messages are about and that were not pruned meanwhile."""
     ids = {message.internal_id: None for message in messages if isinstance(message, EventArrived)}
     rows = await storage.get(EventRow, list(ids)) if ids else []
     return {row.internal_id: row.body or b"" for row in rows}
 
 
+def _set_aside(hold: Hold, row: RunRow | ItemRow | WaitRow, error: Exception) -> None:
+    why = f"{type(error).__name__}: {error}"
+    hold(row.run_id, f"its row {row[0]!r} of table {TABLES[type(row)]} contradicts others: {why}")
+
+
 def _load_item(work: Work, item: ItemRow) -> bool:
     """Take in an item; whether it was sent."""
     run = work.live.shards[item.shard].runs[item.run_id]
+    check_name(item, ItemState(item.state))
     run.items[item.item_id] = item
     work.live.item_counts[run.row.function_id, item.state] += 1
     buckets = tuple(item.slots.split("\n")) if item.slots else ()
@@ -106,12 +156,24 @@ def _with_shared_texts(row: RunRow) -> RunRow:
     )
 
 
+def check_name(row: ItemRow | WaitRow, state: ItemState | WaitKind) -> None:
+    """Return if the row is named for its own run; that its `state` exists the caller has found out.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not row[0].startswith(f"{row.run_id}."):
+        raise ValueError(f"a {state} row of {row.run_id} is named {row[0]}")
+
+
 def _wait_of(run: Run, row: WaitRow) -> WaitRow:
     """As `_with_shared_texts`, for a wait of a run."""
+    check_name(row, WaitKind(row.kind))
     return row._replace(
         run_id=run.id,
         step_id=shared(row.step_id),
         kind=shared(row.kind),
         name=shared(row.name),
         expression=shared(row.expression),
+        captured=shared_bytes(row.captured),
     )

@@ -13,14 +13,21 @@ from inngest_server.apps.registration import Registration
 from inngest_server.apps.unenforced import unenforced_options
 from inngest_server.apps.urls import normalize_app_url
 from inngest_server.engine import crons
+from inngest_server.engine.facts import AppCameBack
 from inngest_server.engine.functions import ENFORCED_OPTIONS, Function
-from inngest_server.runs.facts import ItemDue
+from inngest_server.runs.facts import AppReached, ItemDue
 from inngest_server.runs.placement import shard_of
 from inngest_server.wire import json
 from inngest_server.wire.hashing import derived_uuid
 
 if TYPE_CHECKING:
     from inngest_server.engine.work import Work
+
+
+NOT_ANSWERED = "unreachable: the app has not announced itself yet"
+"""Error of an app of which only the URL is known."""
+HURRIED_MAX = 500
+"""Calls of an app that came back which are told so between two batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ def sync(work: Work, registration: Registration, now_ms: int) -> SyncResult:
         error="",
         synced_at_ms=now_ms,
         archived_at_ms=None,
+        autodiscovered=0 if app is None else app.autodiscovered,
     )
     work.put(row)
     replaced = [other for other in _apps_at(work, registration.url) if other.app_id != app_id]
@@ -79,6 +87,57 @@ def remove(work: Work, url: str, now_ms: int) -> bool:
     apps = _apps_at(work, normalize_app_url(url))
     _archive(work, apps, now_ms)
     return bool(apps)
+
+
+def add(work: Work, url: str, now_ms: int) -> str:
+    """Keep a place for the app at a normalised URL; returns the id of the app that is there.
+
+    Until the app announces itself, which archives this row, the URL is its name too.
+    """
+    for app in _apps_at(work, url):
+        return app.app_id
+    app_id = app_id_of(url)
+    row = AppRow(
+        app_id=app_id,
+        shard=shard_of(app_id, work.shard_count),
+        name=url,
+        url=url,
+        sdk="",
+        framework="",
+        app_version="",
+        checksum="",
+        error=NOT_ANSWERED,
+        synced_at_ms=now_ms,
+        archived_at_ms=None,
+        autodiscovered=0,
+    )
+    work.put(row)
+    work.functions.put(row, ())
+    return app_id
+
+
+def move(work: Work, app_id: str, url: str) -> bool:
+    """Keep the other, normalised URL of an app; False if there is none of that id.
+
+    Its functions are called where they were until it announces itself there.
+    """
+    app = work.functions.apps.get(app_id)
+    if app is None or app.archived_at_ms is not None:
+        return False
+    if app.url != url:
+        row = app._replace(url=url, checksum="", error=NOT_ANSWERED)
+        work.put(row)
+        work.functions.put(row, ())
+    return True
+
+
+def delete(work: Work, app_id: str, now_ms: int) -> bool:
+    """Archive an app with its functions; False if there is none of that id."""
+    app = work.functions.apps.get(app_id)
+    if app is None or app.archived_at_ms is not None:
+        return False
+    _archive(work, [app], now_ms)
+    return True
 
 
 def _apps_at(work: Work, url: str) -> list[AppRow]:
@@ -102,6 +161,26 @@ def failed(work: Work, url: str, error: str, now_ms: int) -> None:
             row = app._replace(error=error)
             work.put(row)
             work.functions.put(row, ())
+
+
+def discovered(work: Work, url: str) -> None:
+    """Keep that the server found the app at a URL by itself."""
+    for app in _apps_at(work, url):
+        if not app.autodiscovered:
+            row = app._replace(autodiscovered=1)
+            work.put(row)
+            work.functions.put(row, ())
+
+
+def came_back(work: Work, fact: AppCameBack) -> None:
+    """Let the calls that did not reach the app be tried at once, a slice at a time."""
+    for app in _apps_at(work, fact.url):
+        waiting = list(work.live.unreached.pop(app.app_id, ()))
+        for item_id in waiting[:HURRIED_MAX]:
+            work.tell(AppReached(item_id[:26], item_id))
+        if len(waiting) > HURRIED_MAX:
+            work.live.unreached[app.app_id] = dict.fromkeys(waiting[HURRIED_MAX:])
+            work.tell(fact)
 
 
 def _set_functions(work: Work, app: AppRow, configs: tuple[FunctionConfig, ...], now_ms: int) -> None:
@@ -149,4 +228,15 @@ def _wake_waiters(work: Work, function: Function) -> None:
         work.grant(shard, [one for one in waited_for if work.functions.limit_of(one) is not None])
 
 
-__all__ = ["SyncResult", "app_id_of", "failed", "remove", "sync"]
+__all__ = [
+    "SyncResult",
+    "add",
+    "app_id_of",
+    "came_back",
+    "delete",
+    "discovered",
+    "failed",
+    "move",
+    "remove",
+    "sync",
+]

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 class Timer(NamedTuple):
     due_ms: int
-    number: int
-    """Order of setting, which breaks ties and keeps the order reproducible."""
+    key: str
+    """Of two that are due at the same moment the smaller one is first: that of the older run."""
     kind: str
     """`item`, `wait` or `cron`."""
     owner: str
     """Run id; empty for a cron."""
-    key: str
 
 
 class Timers:
@@ -27,7 +26,6 @@ class Timers:
 
     def __init__(self, is_alive: Callable[[Timer], bool]) -> None:
         self._heap: list[Timer] = []
-        self._number = 0
         self._is_alive = is_alive
         self._sweep_at = self.SWEEP_MIN
 
@@ -35,8 +33,7 @@ class Timers:
         return len(self._heap)
 
     def set(self, due_ms: int, kind: str, owner: str, key: str) -> None:
-        self._number += 1
-        heapq.heappush(self._heap, Timer(due_ms, self._number, kind, owner, key))
+        heapq.heappush(self._heap, Timer(due_ms, key, kind, owner))
         if len(self._heap) > self._sweep_at:
             self._heap = [timer for timer in self._heap if self._is_alive(timer)]
             heapq.heapify(self._heap)

@@ -5,33 +5,46 @@ an app or a schedule in the rooms beside, puts its changes through this one plac
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
+
+import structlog
 
 from inngest_server.clock import RandomSource
 from inngest_server.engine import events
 from inngest_server.engine.counters import Tally, count_decision
-from inngest_server.engine.facts import Pending
+from inngest_server.engine.facts import Pending, StandDown
 from inngest_server.engine.functions import Functions
+from inngest_server.engine.held import Held, HeldKind, HeldTable
 from inngest_server.engine.live import Live, Shard
 from inngest_server.engine.marks import RecentMarks
-from inngest_server.engine.messages import RunMessage, encode
+from inngest_server.engine.messages import RunMessage, encode, run_of
 from inngest_server.engine.options import EngineOptions
+from inngest_server.events.event import Event
 from inngest_server.execution.driver import Call
 from inngest_server.flow_control.concurrency import Rank
 from inngest_server.runs import finish
 from inngest_server.runs.decide import send, started
 from inngest_server.runs.decision import Decision, Publish, StartChild, TellParent
 from inngest_server.runs.errors import RunFailure
-from inngest_server.runs.facts import ChildEnded, ItemDue
+from inngest_server.runs.facts import Answer, CallFailed, ChildEnded, EventArrived, ItemDue
+from inngest_server.runs.opcodes.gateway import read_stored
 from inngest_server.runs.records import ItemRow, ItemState, JournalKind, RunStatus, WaitRow
 from inngest_server.runs.run import Moment, Run
 from inngest_server.storage.protocol import Batch
 from inngest_server.storage.records import MessageRow, SubscriberRow
 from inngest_server.wire import json
 
+log = structlog.get_logger("inngest.engine")
+
+UNREACHABLE = "unreachable"
+"""The code of a call that got no answer."""
 TOLD_MAX = 200
 """Messages between entities decided in one batch; more are stored and decided in later ones."""
+TOLD_OF_EVENT_MAX = 50
+"""Those about one event: it may end the waits of thousands of runs."""
+MESSAGES_PER_ROW = 100
+"""About one event, to runs of one shard."""
 
 
 class Work:
@@ -53,6 +66,8 @@ class Work:
         self.random = random
         self.shard_count = 0
         """Of the storage; set when it is open."""
+        self.is_at_rest = False
+        """Whether work stays where it is, for the next server to go on with."""
         self.inbox = inbox
         """Facts for later batches."""
         self.told: deque[Pending] = deque()
@@ -67,7 +82,10 @@ class Work:
         """Log lines about runs, said once what they tell is durable."""
         self.messaged: dict[str, int] = {}
         """Runs for which stored messages are undecided, with how many: later ones must not overtake them."""
+        self.undecided: dict[tuple[int, int, int], int] = {}
+        """Stored rows of messages, with how many of each are undecided."""
         self.message_number = 0
+        self.held = HeldTable()
         self._subscribed: set[tuple[str, int]] = set()
 
     def begin(self) -> None:
@@ -81,6 +99,8 @@ class Work:
         self.begin()
         self.told.clear()
         self.messaged.clear()
+        self.undecided.clear()
+        self.held.forget_messages()
         self._subscribed.clear()
 
     def tell(self, fact: Any) -> None:
@@ -90,8 +110,11 @@ class Work:
     def settle(self, pending: Pending) -> None:
         """The fact is decided: its message, if it came by one, goes with the batch; who asked is answered."""
         if pending.message is not None:
-            self.batch.remove(MessageRow, pending.message, pending.message[0])
-            self.owns(pending.message[0])
+            self.undecided[pending.message] -= 1
+            if not self.undecided[pending.message]:
+                del self.undecided[pending.message]
+                self.batch.remove(MessageRow, pending.message, pending.message[0])
+                self.owns(pending.message[0])
             assert isinstance(pending.fact, RunMessage)
             left = self.messaged.pop(pending.fact.run_id) - 1
             if left:
@@ -121,6 +144,51 @@ class Work:
     def home(self, run: Run) -> Shard:
         """The shard of the run's function: it counts the slots, also of runs placed elsewhere."""
         return self.live.shards[self.functions.get(run.row.function_id).row.shard]
+
+    # What is set aside.
+
+    def hold(self, entity: str, kind: HeldKind, reason: str, now_ms: int) -> None:
+        """Set a run or a schedule aside; say so once, and let nobody wait for what it keeps."""
+        if self.held.add(entity, Held(kind, reason, now_ms)):
+            log.error("engine.held", entity=entity, kind=kind, reason=reason)
+            if kind == "run":
+                self.tell(StandDown(entity))
+
+    def stand_down(self, run: Run, is_sending: Callable[[str, int], bool], now_ms: int) -> None:
+        """Queue the work of a held run that is not under way, so that its slots are free for others."""
+        freed: list[str] = []
+        for item in list(run.items.values()):
+            if item.state == ItemState.QUEUED or is_sending(item.item_id, item.generation):
+                continue
+            freed.extend(self.home(run).slots.release(item.item_id))
+            self.owns(item.shard)
+            # Without losses, for a lost item is sent again with the slots that it keeps.
+            queued = item._replace(state=ItemState.QUEUED.value, due_at_ms=now_ms, losses=0, slots="")
+            self._put_item(run, queued)
+        if freed:
+            self.grant(self.home(run), freed)
+
+    def take_in(self, run: Run, item: ItemRow, now_ms: int) -> None:
+        """Give a run work that was stored and not loaded; whether it was sent is not known any more."""
+        self.owns(run.row.shard)
+        queued = item._replace(
+            shard=run.row.shard, state=ItemState.QUEUED.value, due_at_ms=now_ms, losses=0, slots=""
+        )
+        self._put_item(run, queued)
+        self.live.timers.set(now_ms, "item", run.id, item.item_id)
+
+    def release(self, entity: str) -> None:
+        """Hold it no longer: what it waits for may happen again, and its messages are decided."""
+        self.inbox.extend(self.held.release(entity))
+        timers = self.live.timers
+        if (cron := self.live.crons.get(entity)) is not None:
+            timers.set(cron.fires_at_ms, "cron", "", entity)
+        if (run := self.live.find_run(entity)) is not None:
+            for wait in run.waits.values():
+                timers.set(wait.fires_at_ms, "wait", run.id, wait.wait_id)
+            for item in run.items.values():
+                if item.state == ItemState.QUEUED:
+                    timers.set(item.due_at_ms, "item", run.id, item.item_id)
 
     def apply(self, run: Run, decision: Decision, now_ms: int) -> None:
         """Take a decision into memory and into the batch."""
@@ -152,8 +220,7 @@ class Work:
             batch.remove(ItemRow, item_id, item.shard)
             if item.slots:
                 freed.extend(self.home(run).slots.release(item_id))
-        if not run.items:
-            run.items = {}  # An emptied dictionary keeps its room, and most waiting runs have no item.
+            self.note_reach(run, item_id, None)
         if decision.ended:
             del shard.runs[row.run_id]
         for item in decision.items:
@@ -203,7 +270,7 @@ class Work:
         self.owns(item.shard)
         home = self.home(run)
         before = run.items.get(item.item_id)
-        if item.state == ItemState.SENT:
+        if item.state == ItemState.SENT or self.is_at_rest:
             self._put_item(run, item)
             return
         keeps_slots = item.losses > 0
@@ -224,7 +291,11 @@ class Work:
                 return  # It was woken without a slot of its own; it still waits for the same ones.
             home.slots.park(item.item_id, buckets, rank_of(run, item))
             freed.extend(buckets)
-            self._put_item(run, item._replace(state=ItemState.PARKED.value, slots="\n".join(buckets)))
+            due_at_ms = item.due_at_ms if item.state == ItemState.PARKED else now_ms
+            self._put_item(
+                run,
+                item._replace(state=ItemState.PARKED.value, due_at_ms=due_at_ms, slots="\n".join(buckets)),
+            )
             return
         self._send(run, item, now_ms)
 
@@ -247,7 +318,8 @@ class Work:
             self.batch.put(run.row)
             self.tally["run_started", run.row.function_id, ""] += 1
         app_id, url, known = function.row.app_id, function.discovery_url, run.loaded.known
-        self.calls.append(Call(run, sent, app_id, url, function.id, max_attempts, known))
+        request = read_stored(run.loaded.requests[item.step_id]) if item.is_gateway else None
+        self.calls.append(Call(run, sent, app_id, url, function.id, max_attempts, known, request))
 
     def _put_item(self, run: Run, item: ItemRow) -> None:
         before, function_id = run.items.get(item.item_id), run.row.function_id
@@ -263,6 +335,26 @@ class Work:
         """Give free slots to who waits for them, and let those be sent in this batch if they can be."""
         for item_id in shard.slots.grant(dict.fromkeys(buckets)):
             self.told.append(Pending(ItemDue(item_id[:26], item_id)))
+
+    def note_reach(self, run: Run, item_id: str, answer: Answer | None) -> None:
+        """Note whether an item waits for its app alone; None when it is gone. Call before it is applied."""
+        item = run.items.get(item_id)
+        is_unreached = (
+            isinstance(answer, CallFailed)
+            and answer.code == UNREACHABLE
+            and item is not None
+            and not item.is_gateway  # It was not the app that could not be reached.
+        )
+        unreached = self.live.unreached
+        if not is_unreached and not unreached:
+            return
+        app_id = self.functions.get(run.row.function_id).row.app_id
+        if is_unreached:
+            unreached.setdefault(app_id, {})[item_id] = None
+        elif app_id in unreached:
+            unreached[app_id].pop(item_id, None)
+            if not unreached[app_id]:
+                del unreached[app_id]
 
     def put(self, row: Any) -> None:
         """Put a row of an owned shard into the batch."""
@@ -289,7 +381,8 @@ class Work:
         match message:
             case TellParent():
                 parent = message.correlation_id.partition(".")[0]
-                self.tell_run(ChildEnded(parent, message.correlation_id, message.memo), run.row.shard)
+                ended = ChildEnded(parent, message.correlation_id, message.memo, run.id)
+                self.tell_run(ended, run.row.shard)
             case StartChild():
                 events.start_child(self, message, now_ms)
             case Publish():
@@ -302,16 +395,49 @@ class Work:
         run = self.live.find_run(message.run_id)
         if run is None:
             return
-        in_order = message.run_id not in self.messaged
-        if run.content is not None and in_order and len(self.told) < TOLD_MAX:
+        if self._can_tell(run):
             self.told.append(Pending(message))
-            return
+        else:
+            self._store_messages(run.row.shard, sender, [message])
+
+    def tell_waits(self, event: Event, wait_ids: Sequence[str], sender: int) -> None:
+        """Tell runs of an event that ends waits of theirs: as `tell_run`, with one stored message for many.
+
+        An event never ends a wait of the run that it started.
+        """
+        told_max = len(self.told) + TOLD_OF_EVENT_MAX
+        later: dict[int, list[EventArrived]] = {}
+        for wait_id in wait_ids:
+            run = self.live.find_run(run_of(wait_id))
+            if run is None or run.row.event_id == event.internal_id:
+                continue
+            arrived = EventArrived(run.id, wait_id, event.internal_id, event.body)
+            if len(self.told) < told_max and self._can_tell(run):
+                self.told.append(Pending(arrived))
+            else:
+                later.setdefault(run.row.shard, []).append(arrived)
+        for shard_id, messages in later.items():
+            for start in range(0, len(messages), MESSAGES_PER_ROW):
+                self._store_messages(shard_id, sender, messages[start : start + MESSAGES_PER_ROW])
+
+    def _can_tell(self, run: Run) -> bool:
+        """Whether what it is told can be decided in this batch: in memory, and in order."""
+        return run.content is not None and run.id not in self.messaged and len(self.told) < TOLD_MAX
+
+    def _store_messages(self, shard_id: int, sender: int, messages: Sequence[RunMessage]) -> None:
         self.message_number += 1
-        row = MessageRow(run.row.shard, sender, self.message_number, encode(message))
+        row = MessageRow(shard_id, sender, self.message_number, encode(messages))
         self.batch.put(row)
-        self.owns(row.shard)
-        self.messaged[message.run_id] = self.messaged.get(message.run_id, 0) + 1
-        self.inbox.append(Pending(message, message=row[:3]))
+        self.owns(shard_id)
+        self.inbox.extend(self.stored_messages(row, messages))
+
+    def stored_messages(self, row: MessageRow, messages: Sequence[RunMessage]) -> list[Pending]:
+        """Facts of the messages of one stored row, which goes with the last of them."""
+        key = row[:3]
+        self.undecided[key] = len(messages)
+        for message in messages:
+            self.messaged[message.run_id] = self.messaged.get(message.run_id, 0) + 1
+        return [Pending(message, message=key) for message in messages]
 
 
 def rank_of(run: Run, item: ItemRow) -> Rank:

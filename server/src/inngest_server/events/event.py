@@ -16,6 +16,10 @@ TS_MAX_MS = 4_102_444_800_000
 """2100-01-01."""
 RESERVED_PREFIX = "inngest/"
 SESSIONS_MAX = 5
+BODY_AT_ONCE_BYTES = 512 * 1024
+"""A larger array is parsed event by event, so that other threads get their turn in between."""
+WHITE_SPACE_FACTOR = 4
+"""How much larger than its compact form an event may come."""
 
 
 class InvalidEventsError(Exception):
@@ -59,6 +63,15 @@ def read_events(body: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> list[
         InvalidEventsError: no JSON, too many events, or any event is invalid; every bad index is named.
     """
     try:
+        if len(body) > BODY_AT_ONCE_BYTES and body.lstrip()[:1] == b"[":
+            # What is larger than any event can be, even with white space in it, is not parsed to learn that.
+            raw: list[Any] = []
+            for element in json.elements(body):
+                if len(raw) == EVENTS_PER_POST_MAX:
+                    raise _too_many()
+                is_huge = len(element) > WHITE_SPACE_FACTOR * event_bytes_max
+                raw.append(_Huge(len(element)) if is_huge else json.parse(element))
+            return _read_all(raw, len(body), event_bytes_max)
         parsed: object = json.parse(body) if body.strip() else []
     except json.InvalidJSONError as error:
         raise InvalidEventsError(
@@ -68,15 +81,31 @@ def read_events(body: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> list[
         return [read_event(cast("object", parsed), size=len(body), size_max=event_bytes_max)]
     if not isinstance(parsed, list):
         raise InvalidEventsError("Request body must contain an event object or an array of event objects")
-    raw = cast("list[Any]", parsed)
+    return _read_all(cast("list[Any]", parsed), len(body), event_bytes_max)
+
+
+class _Huge:
+    """Stands for an event of so many bytes, which was not parsed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+def _too_many() -> InvalidEventsError:
+    return InvalidEventsError(f"Cannot have more than {EVENTS_PER_POST_MAX} events in a batch")
+
+
+def _read_all(raw: list[Any], body_bytes: int, event_bytes_max: int) -> list[Draft]:
     if len(raw) > EVENTS_PER_POST_MAX:
-        raise InvalidEventsError(f"Cannot have more than {EVENTS_PER_POST_MAX} events in a batch")
+        raise _too_many()
     # A body below the limit cannot hold an event above it, which saves measuring each.
-    small = len(body) <= event_bytes_max
+    small = body_bytes <= event_bytes_max
     drafts: list[Draft] = []
     problems: list[str] = []
     for index, one in enumerate(raw):
         try:
+            if isinstance(one, _Huge):
+                raise _too_large(one.size, event_bytes_max)
             drafts.append(
                 read_event(one, size=0 if small else len(json.dumps(one)), size_max=event_bytes_max)
             )
@@ -85,6 +114,10 @@ def read_events(body: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> list[
     if problems:
         raise InvalidEventsError("; ".join(problems))
     return drafts
+
+
+def _too_large(size: int, size_max: int) -> InvalidEventsError:
+    return InvalidEventsError(f"Event is over the max size: Max {size_max} bytes / Size {size} bytes")
 
 
 def read_event(
@@ -98,7 +131,7 @@ def read_event(
     if not isinstance(event, dict):
         raise InvalidEventsError(f"an event must be an object, got {_kind(event)}")
     if size > size_max:
-        raise InvalidEventsError(f"Event is over the max size: Max {size_max} bytes / Size {size} bytes")
+        raise _too_large(size, size_max)
     fields = cast("dict[str, Any]", event)
     given_name = _check_name(fields.get("name")) if name is None else name
     data = _object(fields, "data")
@@ -165,13 +198,24 @@ def _check_id(event_id: object) -> str:
 def _check_ts(ts: object) -> int:
     if ts is None or (ts == 0 and ts is not False):
         return 0
+    hint = _unit_hint(ts)
     if not isinstance(ts, int) or isinstance(ts, bool):
-        raise InvalidEventsError(f"event ts must be whole milliseconds since 1970, got {_kind(ts)}")
+        raise InvalidEventsError(f"event ts must be whole milliseconds since 1970, got {_kind(ts)}{hint}")
     if ts < TS_MIN_MS:
-        raise InvalidEventsError("timestamp is before Jan 1, 1980")
+        raise InvalidEventsError(f"timestamp is before Jan 1, 1980{hint}")
     if ts > TS_MAX_MS:
-        raise InvalidEventsError("timestamp is after Jan 1, 2100")
+        raise InvalidEventsError(f"timestamp is after Jan 1, 2100{hint}")
     return ts
+
+
+def _unit_hint(ts: object) -> str:
+    """What the sender probably did: a moment of the years that are allowed, in another unit."""
+    if not isinstance(ts, int | float) or isinstance(ts, bool):
+        return ""
+    for unit, in_a_ms in (("seconds", 0.001), ("microseconds", 1000), ("nanoseconds", 1_000_000)):
+        if TS_MIN_MS * in_a_ms <= ts <= TS_MAX_MS * in_a_ms:
+            return f": milliseconds expected, and this looks like {unit}"
+    return ""
 
 
 def _check_v(v: object) -> str | None:

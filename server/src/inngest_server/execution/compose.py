@@ -91,5 +91,10 @@ def _steps(content: Content, step_ids: list[str], *, canonical: bool) -> bytes:
 def _canonical(content: Content, key: str, raw: bytes) -> bytes:
     known = content.canonical.get(key)
     if known is None:
-        known = content.canonical[key] = json.canonical(json.parse_kept(raw), "exact")
+        known = json.canonical(json.parse_kept(raw), "exact")
+        if known == raw:
+            known = raw  # One copy of both.
+        else:
+            content.canonical_bytes += len(known)
+        content.canonical[key] = known
     return known

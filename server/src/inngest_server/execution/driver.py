@@ -1,11 +1,13 @@
 """Sends call requests to apps over HTTP and hands their answers to the engine.
 
 Each app has a queue and a bounded number of workers, so a hanging app holds its own connections only.
-Workers are tasks that live on, because a task per call costs more than composing the call.
+Workers are tasks that live on, because a task per call costs more than composing the call. Requests for
+gateway steps, which go to other hosts than apps, are carried in the same way: `gateway.py`.
 """
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -15,7 +17,8 @@ from inngest_server.clock import Clock
 from inngest_server.execution.answers import read_answer, too_large, transport_failed
 from inngest_server.execution.compose import CallBody, compose
 from inngest_server.execution.transport import ResponseTooLargeError, Transport, TransportError
-from inngest_server.runs.facts import Answer, Answered
+from inngest_server.runs.facts import Answer, Answered, Exchange
+from inngest_server.runs.opcodes.gateway import GatewayRequest
 from inngest_server.runs.records import ItemRow
 from inngest_server.runs.run import Known, Run
 from inngest_server.wire import json
@@ -31,7 +34,7 @@ _BIG_INTEGER = re.compile(rb"\d{16}")
 
 
 class Call(NamedTuple):
-    """An item that is to be sent to an app."""
+    """An item that is to be sent to an app, or for a gateway item to somebody else."""
 
     run: Run
     item: ItemRow
@@ -42,6 +45,8 @@ class Call(NamedTuple):
     max_attempts: int
     known: Known
     """What of the run's content is durable when this is sent."""
+    request: GatewayRequest | None = None
+    """What a gateway item stands for; None for all others."""
 
 
 class Driver(Protocol):
@@ -60,8 +65,8 @@ class Driver(Protocol):
         ...
 
 
-class _AppQueue:
-    """Calls to one app that wait for a worker, and workers that wait for a call."""
+class _Queue:
+    """Calls to one app or host that wait for a worker, and workers that wait for a call."""
 
     __slots__ = ("calls", "idle", "workers")
 
@@ -71,28 +76,20 @@ class _AppQueue:
         self.workers = 0
 
 
-class HTTPDriver:
-    """The driver for served apps."""
+class QueuedDriver(ABC):
+    """What all drivers do alike: queues with a bounded number of workers, recalling, draining.
+
+    `keeps_workers` says that a worker without work waits for more; otherwise it ends, and its queue with the
+    last one, because nobody knows how many queues there will be.
+    """
 
     def __init__(
-        self,
-        transport: Transport,
-        clock: Clock,
-        *,
-        answered: Callable[[Answered], None],
-        next_request_id: Callable[[], str],
-        signing_key: str | None = None,
-        server_kind: str = "dev",
-        app_connections: int = APP_CONNECTIONS,
+        self, *, answered: Callable[[Answered], None], connections: int, keeps_workers: bool
     ) -> None:
-        self._transport = transport
-        self._clock = clock
         self._answered = answered
-        self._next_request_id = next_request_id
-        self._signing_key = signing_key
-        self._server_kind = server_kind
-        self._app_connections = app_connections
-        self._queues: dict[str, _AppQueue] = {}
+        self._connections = connections
+        self._keeps_workers = keeps_workers
+        self._queues: dict[str, _Queue] = {}
         self._under_way: dict[str, int] = {}
         """Generation of each item that is queued or sent."""
         self._started: set[str] = set()
@@ -101,22 +98,24 @@ class HTTPDriver:
         self._drained: asyncio.Future[None] | None = None
         self._workers: set[asyncio.Task[None]] = set()
 
+    @abstractmethod
+    def _queue_of(self, call: Call) -> str:
+        """Calls with the same name share connections."""
+
+    @abstractmethod
+    async def _call(self, call: Call) -> tuple[Answer, Exchange]:
+        """Make the call."""
+
     @property
     def under_way(self) -> int:
         """Calls queued or sent whose answer has not come."""
         return len(self._under_way)
 
-    def calls_by_app(self) -> dict[str, tuple[int, int]]:
-        """Calls under way, and calls that wait for one of the app's connections."""
-        return {
-            app_id: (queue.workers - len(queue.idle), len(queue.calls))
-            for app_id, queue in self._queues.items()
-        }
-
     def send(self, call: Call) -> None:
-        queue = self._queues.get(call.app_id)
+        name = self._queue_of(call)
+        queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[call.app_id] = _AppQueue()
+            queue = self._queues[name] = _Queue()
         self._under_way[call.item.item_id] = call.item.generation
         while queue.idle:
             waiting = queue.idle.pop()
@@ -124,9 +123,9 @@ class HTTPDriver:
                 waiting.set_result(call)
                 return
         queue.calls.append(call)
-        if not self._is_draining and queue.workers < self._app_connections:
+        if not self._is_draining and queue.workers < self._connections:
             queue.workers += 1
-            task = asyncio.get_running_loop().create_task(self._work(queue))
+            task = asyncio.get_running_loop().create_task(self._work(name, queue))
             self._workers.add(task)
             task.add_done_callback(self._workers.discard)
 
@@ -157,12 +156,14 @@ class HTTPDriver:
             await asyncio.wait([self._drained], timeout=timeout_s)
         return not self._started
 
-    async def _work(self, queue: _AppQueue) -> None:
+    async def _work(self, name: str, queue: _Queue) -> None:
         loop = asyncio.get_running_loop()
         try:
             while True:
                 if queue.calls and not self._is_draining:
                     call = queue.calls.popleft()
+                elif not self._keeps_workers:
+                    return
                 else:
                     waiting: asyncio.Future[Call] = loop.create_future()
                     queue.idle.append(waiting)
@@ -170,6 +171,8 @@ class HTTPDriver:
                 await self._carry(call)
         finally:
             queue.workers -= 1
+            if not (self._keeps_workers or queue.workers or queue.calls):
+                del self._queues[name]
 
     async def _carry(self, call: Call) -> None:
         item = call.item
@@ -180,14 +183,15 @@ class HTTPDriver:
             self._done(item)  # The run ended, or the item was sent again, before a connection was free.
             return
         self._started.add(item.item_id)
+        exchange = None
         try:
-            answer = await self._call(call)
+            answer, exchange = await self._call(call)
         except Exception as error:  # Whatever it is, the run must learn that the call failed.
             answer = transport_failed(
                 "internal", f"the call could not be made: {type(error).__name__}: {error}"
             )
         self._done(item)
-        self._answered(Answered(item.run_id, item.item_id, item.generation, answer))
+        self._answered(Answered(item.run_id, item.item_id, item.generation, answer, exchange))
 
     def _done(self, item: ItemRow) -> None:
         if self.is_sending(item.item_id, item.generation):
@@ -196,7 +200,39 @@ class HTTPDriver:
             if self._drained is not None and not self._started and not self._drained.done():
                 self._drained.set_result(None)
 
-    async def _call(self, call: Call) -> Answer:
+
+class HTTPDriver(QueuedDriver):
+    """The driver for served apps."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        *,
+        answered: Callable[[Answered], None],
+        next_request_id: Callable[[], str],
+        signing_key: str | None = None,
+        server_kind: str = "dev",
+        app_connections: int = APP_CONNECTIONS,
+    ) -> None:
+        super().__init__(answered=answered, connections=app_connections, keeps_workers=True)
+        self._transport = transport
+        self._clock = clock
+        self._next_request_id = next_request_id
+        self._signing_key = signing_key
+        self._server_kind = server_kind
+
+    def calls_by_app(self) -> dict[str, tuple[int, int]]:
+        """Calls under way, and calls that wait for one of the app's connections."""
+        return {
+            app_id: (queue.workers - len(queue.idle), len(queue.calls))
+            for app_id, queue in self._queues.items()
+        }
+
+    def _queue_of(self, call: Call) -> str:
+        return call.app_id
+
+    async def _call(self, call: Call) -> tuple[Answer, Exchange]:
         item, run = call.item, call.run
         request_id = self._next_request_id()
         composed = compose(
@@ -227,6 +263,7 @@ class HTTPDriver:
             headers["X-Inngest-Signature"] = sign(
                 _signed_form(composed), self._signing_key, self._clock.host_s()
             )
+        began_ms = self._clock.now_ms()
         try:
             response = await self._transport.send(
                 "POST",
@@ -238,10 +275,15 @@ class HTTPDriver:
             )
         except TransportError as error:
             known = app_error_from_transport(error.kind, url, error.detail)
-            return transport_failed(known.code, known.message.removeprefix(f"{known.code}: "))
+            failed = transport_failed(known.code, known.message.removeprefix(f"{known.code}: "))
+            return failed, self._exchange(0, began_ms)
         except ResponseTooLargeError:
-            return too_large()
-        return read_answer(response.status, response.headers, response.body, self._clock.now_ms())
+            return too_large(), self._exchange(0, began_ms)
+        exchange = self._exchange(response.status, began_ms)
+        return read_answer(response.status, response.headers, response.body, self._clock.now_ms()), exchange
+
+    def _exchange(self, http_status: int, began_ms: int) -> Exchange:
+        return Exchange(http_status, began_ms, max(0, self._clock.now_ms() - began_ms))
 
 
 def _signed_form(composed: CallBody) -> bytes:

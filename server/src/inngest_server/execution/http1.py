@@ -18,6 +18,8 @@ import aiohappyeyeballs
 import brotli
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+BODILESS_METHODS = ("GET", "HEAD")
+"""Without a body they say nothing of its length: some servers refuse one of 0."""
 HEAD_BYTES_MAX = 64 * 1024
 """Of a response's status line and headers."""
 CHUNK_OVERHEAD = 8
@@ -122,7 +124,8 @@ def head_of(method: str, start: bytes, headers: Mapping[str, str], body: bytes) 
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise InvalidURLError("a header contains a line break")
-    text = f"{lines}Content-Length: {len(body)}\r\n\r\n"
+    length = f"Content-Length: {len(body)}\r\n" if body or method not in BODILESS_METHODS else ""
+    text = f"{lines}{length}\r\n"
     return method.encode("ascii") + start + text.encode("utf-8", "surrogateescape")
 
 
@@ -136,6 +139,7 @@ class Connection(asyncio.Protocol):
         "_ends_with_connection",
         "_headers",
         "_is_answered",
+        "_is_head",
         "_is_in_body",
         "_parser",
         "_received",
@@ -163,6 +167,7 @@ class Connection(asyncio.Protocol):
         self._received = 0
         self._is_in_body = False
         self._is_answered = False
+        self._is_head = False
         self._ends_with_connection = False
 
     def exchange(self, head: bytes, body: bytes, body_max: int) -> "asyncio.Future[Response]":
@@ -170,6 +175,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         self._begin(body_max)
+        self._is_head = head.startswith(b"HEAD ")
         self.is_reusable = False
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         if len(body) <= HEAD_BYTES_MAX:
@@ -262,6 +268,10 @@ class Connection(asyncio.Protocol):
         if 100 <= self._parser.get_status_code() < 200:
             return  # "Go on", before the real response.
         self._is_in_body = True
+        if self._is_head:
+            # The parser waits for the body whose length is told, so the connection is not used again.
+            self._finish()
+            return
         headers = self._headers
         self._ends_with_connection = "content-length" not in headers and "transfer-encoding" not in headers
         length = headers.get("content-length", "")

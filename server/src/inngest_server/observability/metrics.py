@@ -17,6 +17,7 @@ from inngest_server.engine.counters import DAY_MS, Tally
 from inngest_server.engine.engine import Engine
 from inngest_server.observability.loop_lag import LoopLag
 from inngest_server.runs.records import ItemState, WaitKind
+from inngest_server.storage.protocol import StorageError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -83,12 +84,22 @@ class Metrics:
 
     async def text(self) -> bytes:
         """All metrics, at this moment. Beside the event loop: a thousand functions have 20,000 lines."""
-        reading = self.read()
+        reading = self.read(storage_bytes=await self._storage_bytes())
         return await asyncio.to_thread(lambda: exposition(reading.metrics()))
 
-    def read(self) -> "Reading":
-        """The figures as they are now; copies, made at once, of what goes on changing."""
+    async def _storage_bytes(self) -> int | None:
+        try:
+            return await self.engine.storage.used_bytes()
+        except StorageError:
+            return None
+
+    def read(self, *, storage_bytes: int | None = None) -> "Reading":
+        """The figures as they are now; copies, made at once, of what goes on changing.
+
+        Only the storage knows its bytes; None when it did not answer.
+        """
         engine, live = self.engine, self.engine.live
+        held = engine.held.values()
         known = engine.functions
         calls = Counter[Labels]()
         for app_id, (under_way, waiting) in self.calls.calls_by_app().items():
@@ -103,13 +114,28 @@ class Metrics:
             items=Counter(live.item_counts),
             waits=Counter(live.wait_counts),
             calls=calls,
+            storage_bytes=storage_bytes,
             gauges=(
                 ("inngest_runs_live", "Runs that have not ended", live.run_count()),
-                ("inngest_runs_held", "Runs set aside after an error of the server", len(engine.held)),
+                (
+                    "inngest_runs_held",
+                    "Runs set aside after an error of the server",
+                    sum(one.kind == "run" for one in held),
+                ),
+                (
+                    "inngest_crons_held",
+                    "Schedules set aside after an error of the server",
+                    sum(one.kind == "cron" for one in held),
+                ),
                 ("inngest_events_undecided", "Events that wait to be decided", engine.undecided_events),
                 ("inngest_events_undecided_bytes", "Bytes of the events that wait", engine.undecided_bytes),
                 ("inngest_loop_lag_seconds", "Largest delay within a minute", self.loop_lag.largest_s),
                 ("inngest_engine_available", "1 while facts can be stored", float(not engine.failure)),
+                (
+                    "inngest_clock_behind_ms",
+                    "Time stands still until the clock is there",
+                    engine.clock_behind_ms,
+                ),
             ),
             counters=(
                 ("inngest_commits_total", "Batches made durable", engine.commits),
@@ -130,6 +156,7 @@ class Reading:
     items: Counter[tuple[str, str]]
     waits: Counter[str]
     calls: Counter[Labels]
+    storage_bytes: int | None
     gauges: tuple[tuple[str, str, float], ...]
     counters: tuple[tuple[str, str, float], ...]
 
@@ -140,6 +167,12 @@ class Reading:
         yield from self._queues()
         for name, text, value in self.gauges:
             yield Metric(name, "gauge", text, [Sample(value)])
+        yield Metric(
+            "inngest_storage_bytes",
+            "gauge",
+            "What the database uses, without free room in its file",
+            [Sample(self.storage_bytes)] if self.storage_bytes is not None else [],
+        )
         for name, text, value in self.counters:
             yield Metric(name, "counter", text, [Sample(value)])
         yield Metric("inngest_build_info", "gauge", "The version", [Sample(1, (("version", __version__),))])

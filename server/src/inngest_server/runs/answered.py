@@ -1,26 +1,43 @@
 """What an answer of the app does to a run. Source: protocol 4."""
 
 from inngest_server.runs import finish
-from inngest_server.runs.decision import CheckpointRefused, Decision
+from inngest_server.runs.decision import CheckpointRefused, Decision, trace_of_item
 from inngest_server.runs.errors import MalformedOpError, RunFailure, error_object
-from inngest_server.runs.facts import Answered, CallFailed, Checkpointed, Op, Reported, Returned
+from inngest_server.runs.facts import (
+    Answered,
+    CallFailed,
+    Checkpointed,
+    Fetched,
+    Op,
+    Reported,
+    Returned,
+    StallFound,
+)
+from inngest_server.runs.opcodes.gateway import gateway_error
 from inngest_server.runs.opcodes.registry import CHECKPOINT_OPS, HANDLERS, RESULTS, STEP_ERROR
 from inngest_server.runs.opcodes.step_failed import step_error
 from inngest_server.runs.records import ItemRow, ItemState, JournalKind, WaitKind
 from inngest_server.runs.retry import next_try_ms
 from inngest_server.runs.run import Moment, Run
 from inngest_server.runs.turn import Turn
+from inngest_server.wire import json
+
+OF_ANSWER = ("v", "plan", "pending")
+"""What an entry says of a whole answer: it changes what later requests carry."""
 
 
 def on_answered(run: Run, fact: Answered, moment: Moment) -> Decision:
     """An answer of the current dispatch decides; of an older one only its step results are kept."""
-    decision = Decision(run)
     item = run.items.get(fact.item_id)
     answer = fact.answer
     if item is None or item.generation != fact.generation or item.state != ItemState.SENT:
+        decision = Decision(run)
         if isinstance(answer, Reported):
-            _keep_late_results(run, decision, moment, answer.ops)
+            _keep_late_results(decision, fact, moment, answer.ops)
+        elif isinstance(answer, Fetched) and item is not None:
+            _keep_late_fetch(decision, fact, moment, item, answer)
         return decision
+    decision = Decision(run, item, fact.exchange)
     try:
         match answer:
             case Returned():
@@ -29,11 +46,13 @@ def on_answered(run: Run, fact: Answered, moment: Moment) -> Decision:
                 _on_failed(run, decision, moment, item, answer)
             case Reported():
                 _on_reported(run, decision, moment, item, answer)
+            case Fetched():
+                _on_fetched(run, decision, moment, item, answer)
     except RunFailure as failure:
         finish.fail(run, decision, moment, failure.error)
     except MalformedOpError as error:
         # Nothing of an answer that cannot be understood as a whole is recorded.
-        decision = Decision(run)
+        decision = Decision(run, item, fact.exchange)
         failure = CallFailed(
             error_object(error.code, str(error)), error.code, retriable=True, retry_after_ms=None
         )
@@ -47,16 +66,18 @@ def on_checkpointed(run: Run, fact: Checkpointed, moment: Moment) -> Decision:
     item = run.items.get(fact.item_id)
     if item is None or item.state != ItemState.SENT or fact.generation not in (0, item.generation):
         if item is not None and 0 < fact.generation < item.generation:
-            _keep_late_results(run, decision, moment, fact.ops)
+            _keep_late_results(decision, fact, moment, fact.ops)
         decision.refused = CheckpointRefused(
             409, "this dispatch was replaced: another request of the run goes on"
         )
         return decision
     turn = Turn(run, moment, item, decision)
+    turn.trace["goes_on"] = True
     try:
         for op in fact.ops:
             if op.code not in CHECKPOINT_OPS:
                 raise MalformedOpError(f"opcode {op.code} is not allowed in a checkpoint")
+            _check_input(turn, op)
             if op.code != "StepPlanned":  # A mark for people: "about to run".
                 HANDLERS[op.code](turn, op)
     except MalformedOpError as error:
@@ -72,16 +93,71 @@ def on_checkpointed(run: Run, fact: Checkpointed, moment: Moment) -> Decision:
     return decision
 
 
-def _keep_late_results(run: Run, decision: Decision, moment: Moment, ops: tuple[Op, ...]) -> None:
-    turn = Turn(run, moment, None, decision)
+def _keep_late_results(
+    decision: Decision, fact: Answered | Checkpointed, moment: Moment, ops: tuple[Op, ...]
+) -> None:
+    turn = Turn(decision.run, moment, None, decision)
+    item_name = fact.item_id.partition(".")[2]
+    turn.trace = {"late": True, "gen": fact.generation, "item": item_name}
     try:
         for op in ops:
             if op.code in ("StepRun", "Step", "StepFailed") and not turn.knows(op.step_id):
-                turn.trace = {"late": True}
                 HANDLERS[op.code](turn, op)
     except (RunFailure, MalformedOpError):
         # The current dispatch will meet the same result and decide about it.
         return
+
+
+def _check_input(turn: Turn, op: Op) -> None:
+    given = op.opts.get("input")
+    if given is not None:
+        turn.check_input(op, len(json.dumps(given)))
+
+
+def _on_fetched(run: Run, decision: Decision, moment: Moment, item: ItemRow, answer: Fetched) -> None:
+    memo = b'{"data":' + answer.data + b"}"
+    if len(memo) > moment.limits.output_bytes_max:
+        reason = f"the response takes {len(memo)} bytes, at most {moment.limits.output_bytes_max} are kept"
+        failure = _request_failed(run, item, "output_too_large", reason, retriable=False)
+        _on_failed(run, decision, moment, item, failure)
+    else:
+        _settle(Turn(run, moment, item, decision), item, memo)
+
+
+def _keep_late_fetch(
+    decision: Decision, fact: Answered, moment: Moment, item: ItemRow, answer: Fetched
+) -> None:
+    """The request was sent again, and the first answer comes nevertheless: it is the result."""
+    turn = Turn(decision.run, moment, None, decision)
+    memo = b'{"data":' + answer.data + b"}"
+    if turn.knows(item.step_id) or len(memo) > moment.limits.output_bytes_max:
+        return
+    turn.trace = {"late": True, "gen": fact.generation, "item": item.step_id}
+    try:
+        turn.save(item.step_id, memo, {"op": turn.content.opened.get(item.step_id, "")})
+    except RunFailure:
+        return  # The current dispatch will meet the same result and decide about it.
+
+
+def _settle(turn: Turn, item: ItemRow, memo: bytes) -> None:
+    """The item's step has its memo, this one unless it had one: the item is done, and the run goes on."""
+    run, decision = turn.run, turn.decision
+    try:
+        turn.save(item.step_id, memo, {"op": turn.content.opened.get(item.step_id, "")})
+    except RunFailure as failure:
+        finish.fail(run, decision, turn.moment, failure.error)
+        return
+    decision.gone_items.append(item.item_id)
+    _discover(turn, turn.content.version)
+    if not _has_reason_to_wake(run, decision):
+        turn.enqueue("discovery")
+    _say_something(turn)
+
+
+def _request_failed(run: Run, item: ItemRow, code: str, reason: str, *, retriable: bool) -> CallFailed:
+    """A gateway item has no usable answer, for a reason that its driver does not know."""
+    error = gateway_error(run.loaded.opened.get(item.step_id, "Gateway"), reason)
+    return CallFailed(error, code, retriable=retriable, retry_after_ms=None)
 
 
 def _on_reported(run: Run, decision: Decision, moment: Moment, item: ItemRow, answer: Reported) -> None:
@@ -101,12 +177,13 @@ def _on_reported(run: Run, decision: Decision, moment: Moment, item: ItemRow, an
         if version == 2:
             turn.trace["pending"] = _newly_pending(turn, open_ops)
     for op in answer.ops:
+        _check_input(turn, op)
         if op.code == STEP_ERROR:
             step_error(turn, op, answer)
         else:
             HANDLERS[op.code](turn, op)
         _say_once(turn)
-    if turn.retry is not None and _retry(run, decision, moment, item, turn.retry):
+    if turn.retry is not None and _retry(run, decision, moment, item, turn.retry, turn.failed_op):
         return
     if turn.output is not None:
         finish.complete(run, decision, moment, turn.output)
@@ -120,6 +197,13 @@ def _on_reported(run: Run, decision: Decision, moment: Moment, item: ItemRow, an
     _discover(turn, version, opens_group=becomes_parallel and bool(turn.opened), races=races)
     if not _has_reason_to_wake(run, decision):
         _recheck(turn, item)
+    _say_something(turn)
+
+
+def _say_something(turn: Turn) -> None:
+    """Leave no request out of the journal, though it changed nothing but that it is answered."""
+    if turn.item is not None and not turn.decision.journal:
+        turn.record(JournalKind.TRIED, turn.item.step_id, {"asked": True})
 
 
 def _newly_pending(turn: Turn, ops: list[Op]) -> list[str]:
@@ -138,7 +222,7 @@ def _is_race(op: Op) -> bool:
 def _say_once(turn: Turn) -> None:
     """What concerns the whole answer stands in the first entry that it led to."""
     if turn.decision.journal:
-        for key in ("v", "plan", "pending"):
+        for key in (*OF_ANSWER, "due", "slots", "http", "began", "took"):
             turn.trace.pop(key, None)
 
 
@@ -163,7 +247,9 @@ def _discover(
 
 def _end_plan(turn: Turn) -> None:
     if turn.content.plan_only:
-        turn.decision.record(JournalKind.TRIED, "", turn.moment.now_ms, {"plan": False})
+        for key in OF_ANSWER:
+            turn.trace.pop(key, None)
+        turn.record(JournalKind.TRIED, "", {"plan": False})
 
 
 def resume(run: Run, moment: Moment, wait_id: str, memo: bytes, meta: dict[str, object]) -> Decision:
@@ -190,10 +276,18 @@ def on_known(run: Run, item: ItemRow, moment: Moment) -> Decision:
     """The result of a targeted item came by an older dispatch: an SDK could not find the step again."""
     decision = Decision(run)
     turn = Turn(run, moment, item, decision)
-    turn.save(item.step_id, turn.content.memos[item.step_id], {})
-    decision.gone_items.append(item.item_id)
-    _discover(turn, turn.content.version)
-    if not _has_reason_to_wake(run, decision):
+    if item.state == ItemState.SENT:
+        turn.trace["lost"] = True
+    _settle(turn, item, turn.content.memos[item.step_id])
+    return decision
+
+
+def on_stalled(run: Run, fact: StallFound, moment: Moment) -> Decision:
+    """Ask the app what comes next: that does no harm, and opens again what has neither memo nor work."""
+    decision = Decision(run)
+    if fact.is_work_lost or not _has_reason_to_wake(run, decision):
+        turn = Turn(run, moment, None, decision)
+        turn.trace = {"repaired": True}
         turn.enqueue("discovery")
     return decision
 
@@ -204,7 +298,7 @@ def _recheck(turn: Turn, item: ItemRow) -> None:
     An app that never reports anything would otherwise be called for ever, as fast as it answers.
     """
     if item.kind != "recheck":
-        turn.decision.record(JournalKind.TRIED, "", turn.moment.now_ms, {"empty": True, **turn.trace})
+        turn.record(JournalKind.TRIED, "", {"empty": True})
         turn.enqueue("recheck")
         return
     turn.decision.gone_items.remove(item.item_id)
@@ -228,22 +322,25 @@ def _has_reason_to_wake(run: Run, decision: Decision) -> bool:
 
 
 def _on_failed(run: Run, decision: Decision, moment: Moment, item: ItemRow, failure: CallFailed) -> None:
-    if not _retry(run, decision, moment, item, failure):
+    if item.is_gateway and next_try_ms(item.attempt, failure, moment) is None:
+        # User code can catch it, as the error of any other step.
+        _settle(Turn(run, moment, item, decision), item, b'{"error":' + failure.error + b"}")
+    elif not _retry(run, decision, moment, item, failure):
         finish.fail(run, decision, moment, failure.error)
 
 
-def _retry(run: Run, decision: Decision, moment: Moment, item: ItemRow, failure: CallFailed) -> bool:
-    """Queue the item again and record why; False when it has no tries left."""
+def _retry(
+    run: Run, decision: Decision, moment: Moment, item: ItemRow, failure: CallFailed, op: Op | None = None
+) -> bool:
+    """Queue the item again and record why, with the step if one is to blame; False when no tries are left."""
     due_at_ms = next_try_ms(item.attempt, failure, moment)
-    trace = {
-        "attempt": item.attempt,
-        "queued": item.queued_at_ms,
-        "sent": item.sent_at_ms,
-        "code": failure.code,
-    }
+    meta = {**(decision.trace or trace_of_item(item)), "code": failure.code}
     if due_at_ms is not None:
-        trace["next"] = due_at_ms
-    decision.record(JournalKind.TRIED, item.step_id, moment.now_ms, trace, failure.error)
+        meta["next"] = due_at_ms
+    step_id = item.step_id
+    if op is not None and not step_id:
+        step_id, meta["name"] = op.step_id, op.display_name
+    decision.record(JournalKind.TRIED, step_id, moment.now_ms, meta, failure.error)
     if due_at_ms is None:
         return False
     decision.items.append(
@@ -266,12 +363,15 @@ def on_lost(run: Run, item: ItemRow, moment: Moment, losses_max: int) -> Decisio
         message = (
             f"the outcome of {losses_max} requests in a row is unknown: the server stopped while they ran"
         )
-        failure = CallFailed(
-            error_object("call_lost", message), "call_lost", retriable=True, retry_after_ms=None
-        )
+        if item.is_gateway:
+            failure = _request_failed(run, item, "call_lost", message, retriable=True)
+        else:
+            failure = CallFailed(
+                error_object("call_lost", message), "call_lost", retriable=True, retry_after_ms=None
+            )
         _on_failed(run, decision, moment, item, failure)
         return decision
-    decision.record(JournalKind.SENT_AGAIN, item.step_id, moment.now_ms, {"generation": item.generation + 1})
+    decision.record(JournalKind.SENT_AGAIN, item.step_id, moment.now_ms, trace_of_item(item))
     decision.items.append(
         item._replace(losses=item.losses + 1, state=ItemState.QUEUED.value, due_at_ms=moment.now_ms)
     )

@@ -14,19 +14,29 @@ Invariants that every decision keeps:
 from typing import assert_never
 
 from inngest_server.runs import finish
-from inngest_server.runs.answered import on_answered, on_checkpointed, on_known, on_lost, resume
+from inngest_server.runs.answered import (
+    on_answered,
+    on_checkpointed,
+    on_known,
+    on_lost,
+    on_stalled,
+    resume,
+)
 from inngest_server.runs.decision import Decision
-from inngest_server.runs.errors import RunFailure
+from inngest_server.runs.errors import RunFailure, error_object
 from inngest_server.runs.facts import (
     Answered,
+    AppReached,
     CancelRequested,
     Checkpointed,
     ChildEnded,
+    DamageFound,
     EventArrived,
     Fact,
     ItemDue,
     ItemLost,
     SignalArrived,
+    StallFound,
     WaitExpired,
 )
 from inngest_server.runs.records import ItemRow, ItemState, RunRow, RunStatus, WaitKind
@@ -64,6 +74,8 @@ def decide(run: Run, fact: Fact, moment: Moment) -> Decision:
             if item.step_id in run.loaded.memos:
                 return on_known(run, item, moment)
             return on_lost(run, item, moment, LOSSES_PER_ATTEMPT)
+        case AppReached():
+            return _on_reached(run, fact, moment)
         case WaitExpired():
             return _on_expired(run, fact, moment)
         case EventArrived():
@@ -72,10 +84,17 @@ def decide(run: Run, fact: Fact, moment: Moment) -> Decision:
             memo = b'{"data":{"signal":' + json.dumps(fact.signal) + b',"data":' + fact.data + b"}}"
             return resume(run, moment, fact.wait_id, memo, {})
         case ChildEnded():
-            return resume(run, moment, fact.wait_id, fact.memo, {})
+            meta: dict[str, object] = {"child": fact.child_run_id} if fact.child_run_id else {}
+            return resume(run, moment, fact.wait_id, fact.memo, meta)
         case CancelRequested():
             decision = Decision(run)
             finish.cancel(run, decision, moment, fact.reason)
+            return decision
+        case StallFound():
+            return on_stalled(run, fact, moment)
+        case DamageFound():
+            decision = Decision(run)
+            finish.fail(run, decision, moment, error_object("data_damaged", fact.detail))
             return decision
         case _:
             assert_never(fact)
@@ -91,6 +110,18 @@ def _on_due(run: Run, fact: ItemDue, moment: Moment) -> Decision:
         if item.step_id in run.loaded.memos:
             return on_known(run, item, moment)
         decision.items.append(item)
+    return decision
+
+
+def _on_reached(run: Run, fact: AppReached, moment: Moment) -> Decision:
+    """What is left of the back-off is skipped: it was there to wait for the app."""
+    decision = Decision(run)
+    item = run.items.get(fact.item_id)
+    if item is None or item.state != ItemState.QUEUED:
+        return decision
+    if item.step_id in run.loaded.memos:
+        return on_known(run, item, moment)
+    decision.items.append(item._replace(due_at_ms=min(item.due_at_ms, moment.now_ms)))
     return decision
 
 

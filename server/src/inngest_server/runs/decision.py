@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from inngest_server.runs.records import ItemRow, JournalKind, JournalRow, RunRow, WaitRow
+from inngest_server.runs.facts import Exchange
+from inngest_server.runs.records import ItemRow, ItemState, JournalKind, JournalRow, RunRow, WaitRow
 from inngest_server.runs.run import Run
 
 
@@ -49,6 +50,34 @@ class CheckpointRefused(NamedTuple):
     message: str
 
 
+def trace_of_item(item: ItemRow, exchange: Exchange | None = None) -> dict[str, Any]:
+    """What entries say of the item that they came of, for the trace: see the keys in `run.py`.
+
+    What goes without saying is left out, because it is stored with every step.
+    """
+    trace: dict[str, Any] = {
+        "attempt": item.attempt,
+        "gen": item.generation,
+        "queued": item.queued_at_ms,
+    }
+    if not item.step_id:
+        trace["item"] = item.item_id.partition(".")[2]
+    if item.due_at_ms > item.queued_at_ms:
+        trace["due"] = item.due_at_ms
+    if item.state != ItemState.SENT:
+        return trace
+    trace["sent"] = item.sent_at_ms
+    if item.slots and not item.losses:
+        trace["slots"] = True
+    if exchange is not None:
+        if exchange.http_status:
+            trace["http"] = exchange.http_status
+        if exchange.began_ms > item.sent_at_ms:
+            trace["began"] = exchange.began_ms
+        trace["took"] = exchange.took_ms
+    return trace
+
+
 class Decision:
     """Changes in the order in which they apply, and what follows their commit.
 
@@ -58,6 +87,7 @@ class Decision:
 
     __slots__ = (
         "_n",
+        "answered",
         "ended",
         "gone_items",
         "gone_waits",
@@ -67,11 +97,16 @@ class Decision:
         "refused",
         "row",
         "run",
+        "trace",
         "waits",
     )
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, answered: ItemRow | None = None, exchange: Exchange | None = None) -> None:
         self.run = run
+        self.answered = answered
+        """The item whose current dispatch is answered."""
+        self.trace = trace_of_item(answered, exchange) if answered is not None else {}
+        """What the entries that come of the answer say of its request."""
         self._n = run.content.next_n if run.content is not None else 0
         self.row: RunRow | None = None
         self.journal: list[JournalRow] = []

@@ -1,4 +1,4 @@
-"""What can happen to a run: facts, in the past tense, and the answers of apps that some of them carry."""
+"""What can happen to a run: facts, in the past tense, and the answers that some of them carry."""
 
 from typing import Any, NamedTuple
 
@@ -46,7 +46,24 @@ class CallFailed(NamedTuple):
     retry_after_ms: int | None
 
 
-Answer = Reported | Returned | CallFailed
+class Fetched(NamedTuple):
+    """The request that a gateway item stands for succeeded."""
+
+    data: bytes
+    """JSON text: the step's result."""
+
+
+Answer = Reported | Returned | CallFailed | Fetched
+
+
+class Exchange(NamedTuple):
+    """How the request of an answer went: for the trace, and for nothing else."""
+
+    http_status: int
+    """0 where no response came."""
+    began_ms: int
+    """When the request left; before that it may have waited for a connection."""
+    took_ms: int
 
 
 class Answered(NamedTuple):
@@ -56,6 +73,7 @@ class Answered(NamedTuple):
     item_id: str
     generation: int
     answer: Answer
+    exchange: Exchange | None = None
 
 
 class Checkpointed(NamedTuple):
@@ -81,6 +99,13 @@ class ItemLost(NamedTuple):
     run_id: str
     item_id: str
     generation: int
+
+
+class AppReached(NamedTuple):
+    """An item waits for its next try because its app did not answer; now the app does."""
+
+    run_id: str
+    item_id: str
 
 
 class WaitExpired(NamedTuple):
@@ -113,6 +138,8 @@ class ChildEnded(NamedTuple):
     run_id: str
     wait_id: str
     memo: bytes
+    child_run_id: str = ""
+    """Empty where no run was started."""
 
 
 class CancelRequested(NamedTuple):
@@ -121,14 +148,35 @@ class CancelRequested(NamedTuple):
     """What the journal shows: `api`, `event <id>`, `timeout`."""
 
 
+class StallFound(NamedTuple):
+    """An examination found that nothing may ever wake the run."""
+
+    run_id: str
+    is_work_lost: bool
+    """Whether some of its work had to be removed: then what is left may be waiting for that."""
+
+
+class DamageFound(NamedTuple):
+    """What is stored of the run cannot be read any more, so it cannot go on."""
+
+    run_id: str
+    detail: str
+
+
+Ending = CancelRequested | DamageFound
+"""What ends a run whatever state it is in, even when nothing of it can be read."""
+
 Fact = (
     Answered
     | Checkpointed
     | ItemDue
     | ItemLost
+    | AppReached
     | WaitExpired
     | EventArrived
     | SignalArrived
     | ChildEnded
     | CancelRequested
+    | StallFound
+    | DamageFound
 )

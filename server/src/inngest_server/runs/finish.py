@@ -1,6 +1,8 @@
 """The end of a run: exactly once, and nothing live stays behind. Source: protocol 5.3."""
 
-from inngest_server.runs.decision import Decision, Publish, TellParent
+from typing import Any
+
+from inngest_server.runs.decision import Decision, Publish, TellParent, trace_of_item
 from inngest_server.runs.errors import plain_error
 from inngest_server.runs.records import JournalKind, RunRow, RunStatus
 from inngest_server.runs.run import Moment, Run
@@ -13,6 +15,8 @@ LOOP_GUARD = frozenset({FINISHED, FAILED})
 """Ends of runs that these started publish nothing: a failing failure handler must not start itself."""
 CANCELLED_ERROR = plain_error("Error", "Function cancelled")
 """Source: decisions, "inngest/function.cancelled"."""
+OPEN_ITEMS_MAX = 100
+"""Requests under way when a run ends that its last entry tells of; only races and plans have so many."""
 
 
 def complete(run: Run, decision: Decision, moment: Moment, output: bytes) -> None:
@@ -38,6 +42,23 @@ def error_of(row: RunRow) -> bytes | None:
     return row.output if row.status == RunStatus.FAILED else None
 
 
+def _ending(decision: Decision, status: RunStatus, reason: str) -> dict[str, Any]:
+    """What the last entry says: how the run ended, by which request, and what was under way then."""
+    meta: dict[str, Any] = {"status": status.value, **decision.trace}
+    answered = decision.answered
+    if answered is not None and answered.step_id:
+        meta["item"] = answered.step_id
+    if reason:
+        meta["reason"] = reason
+    others = [item for item in decision.run.items.values() if item is not answered]
+    if others:
+        meta["open"] = [
+            {"item": item.item_id.partition(".")[2], "state": item.state, **trace_of_item(item)}
+            for item in others[:OPEN_ITEMS_MAX]
+        ]
+    return meta
+
+
 def _finish(
     run: Run,
     decision: Decision,
@@ -51,8 +72,7 @@ def _finish(
     row = run.row
     decision.ended = True
     decision.row = row._replace(status=status.value, ended_at_ms=moment.now_ms, output=output)
-    meta = {"status": status.value, "reason": reason} if reason else {"status": status.value}
-    decision.record(JournalKind.ENDED, "", moment.now_ms, meta)
+    decision.record(JournalKind.ENDED, "", moment.now_ms, _ending(decision, status, reason))
     # What this very decision opened must not outlive it either.
     decision.items.clear()
     decision.waits.clear()

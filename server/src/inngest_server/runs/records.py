@@ -59,6 +59,8 @@ class JournalKind(StrEnum):
     TRIED = "tried"
     SENT_AGAIN = "sent_again"
     ENDED = "ended"
+    LOST = "lost"
+    """Stands for an entry that a repair found damaged or missing, in the journal of a run that has ended."""
 
 
 class JournalRow(NamedTuple):
@@ -75,11 +77,16 @@ class JournalRow(NamedTuple):
     payload: bytes | None
 
 
+def opened_mark(op: str) -> bytes:
+    """What stands in the `meta` of an entry that opened a step of an opcode, and in no other entry's."""
+    return b'"op":"%b"' % op.encode()
+
+
 class ItemState(StrEnum):
     QUEUED = "queued"
     """Waits for `due_at_ms`."""
     PARKED = "parked"
-    """Due, and waits for slots."""
+    """Waits for slots, since `due_at_ms`."""
     SENT = "sent"
     """Handed to the driver; its answer is awaited."""
 
@@ -91,9 +98,10 @@ class ItemRow(NamedTuple):
     shard: int
     run_id: str
     kind: str
-    """`discovery`, `recheck` (a discovery after an empty answer) or `step` (targeted)."""
+    """`discovery`, `recheck` (a discovery after an empty answer) or `step` (targeted); `gateway` is no call
+    to the app but the request that a step has the server make."""
     step_id: str
-    """Hashed id that a targeted request names; empty otherwise."""
+    """Hashed id that a targeted request names, or for which the server makes a request; empty otherwise."""
     stack_index: int
     """Position of the step whose completion scheduled this request; 0 at the start."""
     attempt: int
@@ -107,6 +115,10 @@ class ItemRow(NamedTuple):
     sent_at_ms: int
     slots: str
     """Names of the buckets it holds, one a line."""
+
+    @property
+    def is_gateway(self) -> bool:
+        return self.kind == "gateway"
 
 
 class WaitKind(StrEnum):

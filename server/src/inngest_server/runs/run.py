@@ -12,7 +12,23 @@ changes it only through its kind, step id, payload and these keys of its `meta`:
              is answered
 * `done`     a pending step whose memo was already there has now been answered
 
-Other keys (`op`, `name`, `attempt`, `queued`, `sent`, `until`, ...) are for the trace.
+Other keys are for the trace (`traces/`), which does without those that an old journal lacks. What an entry
+says of the step:
+
+* `op`, `name`, `until`, `event`, `if`, `signal`, `function`: what it is, and what it waits for
+* `input`    on a memo: the step's arguments, a text of JSON (a planned step has them as its payload)
+* `since`, `timeout`, `event`, `child`: since when it waited, and what ended that: the time, an event, a run
+
+and of the request that it came of (`decision.trace_of_item`):
+
+* `item`, `gen`, `attempt`: which one. Without `item` it is the one that is targeted at the entry's own step
+* `queued`, `due`, `sent`, `slots`: when; `due` only if later than queued, `slots` if it had to get some since
+* `http`, `began`, `took`: status of the answer; when the request left, if later than sent; its milliseconds
+* `goes_on`  a checkpoint: the request is not answered yet
+* `lost`     it is given up: the result came by an older one
+* `code`, `next`: why it failed, and when it is tried again
+* `asked`, `empty`: it brought nothing that is worth an entry of its own
+* `status`, `reason`, `open`: how the run ended, and the items that were not answered then, with their `state`
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +36,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from inngest_server.runs.records import ItemRow, JournalKind, JournalRow, RunRow, WaitRow
+from inngest_server.runs.row_map import RowMap
 from inngest_server.wire import json
+
+GATEWAY_OPS = frozenset({"AIGateway", "Gateway"})
+"""Opcodes whose opening entry has a request of the server as its payload: `opcodes/gateway.py`."""
 
 UNDECIDED = -1
 """Request version of a run whose SDK has not chosen one."""
@@ -45,6 +65,7 @@ class Content:
     __slots__ = (
         "_event",
         "canonical",
+        "canonical_bytes",
         "event_body",
         "memos",
         "next_n",
@@ -52,6 +73,8 @@ class Content:
         "pending",
         "plan_only",
         "races",
+        "request_bytes",
+        "requests",
         "state_bytes",
         "version",
     )
@@ -62,6 +85,10 @@ class Content:
         """Step id to memo as it is sent, in completion order: its keys are the stack."""
         self.opened: dict[str, str] = {}
         """Opcode of each step that was planned or waits, and has no memo."""
+        self.requests: dict[str, bytes] = {}
+        """What the server requests for each open gateway step; holds secrets."""
+        self.request_bytes = 0
+        """Of all that the journal has, those of finished steps too."""
         self.pending: set[str] = set()
         self.races: set[str] = set()
         self.plan_only = False
@@ -70,7 +97,19 @@ class Content:
         self.next_n = 1
         self.canonical: dict[str, bytes] = {}
         """Canonical forms of parts, filled by whoever signs; never stored."""
+        self.canonical_bytes = 0
+        """Size of those that are not the stored bytes themselves."""
         self._event: dict[str, Any] | None = None
+
+    @classmethod
+    def remains(cls, event_body: bytes | None, entries: int) -> "Content":
+        """What is left of a run that cannot be read: enough to end it.
+
+        `entries` is the number of the last entry of its journal, so that its end comes after it.
+        """
+        content = cls(event_body or b"null")
+        content.next_n = entries + 1
+        return content
 
     @property
     def event(self) -> dict[str, Any]:
@@ -78,6 +117,12 @@ class Content:
         if self._event is None:
             self._event = json.parse_kept(self.event_body)
         return self._event  # type: ignore[return-value]
+
+    @property
+    def size_bytes(self) -> int:
+        """Roughly what it takes of memory, without what `forget_parsed` gives back."""
+        requests = sum([len(request) for request in self.requests.values()])
+        return len(self.event_body) + self.state_bytes + self.canonical_bytes + requests
 
     @property
     def known(self) -> Known:
@@ -99,11 +144,15 @@ class Content:
             self.memos[step_id] = payload
             self.state_bytes += len(payload)
             self.opened.pop(step_id, None)
+            self.requests.pop(step_id, None)
             if b'"late":true' not in meta:
                 self.pending.discard(step_id)
         if entry.kind == JournalKind.OPENED:
             parsed = orjson.loads(meta)
             self.opened[step_id] = parsed["op"]
+            if parsed["op"] in GATEWAY_OPS and entry.payload is not None:
+                self.requests[step_id] = entry.payload
+                self.request_bytes += len(entry.payload)
             self._fold_meta(step_id, parsed)
         # Most entries carry none of the keys that matter; looking for their text is cheaper than parsing.
         elif b'"v":' in meta or b'"plan":' in meta or b'"done":' in meta:
@@ -130,8 +179,8 @@ class Run:
 
     def __init__(self, row: RunRow, content: Content | None = None) -> None:
         self.row = row
-        self.items: dict[str, ItemRow] = {}
-        self.waits: dict[str, WaitRow] = {}
+        self.items = RowMap[ItemRow]()
+        self.waits = RowMap[WaitRow]()
         self.content = content
 
     @property
@@ -152,6 +201,11 @@ class Limits(NamedTuple):
     ops_per_response_max: int = 1000
     state_bytes_max: int = 32 * 1024 * 1024
     output_bytes_max: int = 4 * 1024 * 1024
+    input_bytes_max: int = 4 * 1024 * 1024
+    requests_bytes_max: int = 128 * 1024 * 1024
+    """Of all gateway requests of a run together: its journal, which has them, is read as a whole."""
+    captured_bytes_max: int = 64 * 1024
+    """Of the values that a wait keeps of the run's own event: all open waits are in memory."""
 
 
 class Moment(NamedTuple):

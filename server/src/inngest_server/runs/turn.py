@@ -6,15 +6,18 @@ added so far beside it.
 
 from typing import Any
 
-from inngest_server.runs.decision import Decision
+from inngest_server.runs.decision import Decision, trace_of_item
 from inngest_server.runs.errors import MalformedOpError, RunFailure
 from inngest_server.runs.facts import CallFailed, Op
 from inngest_server.runs.records import ItemRow, ItemState, JournalKind, WaitKind, WaitRow
 from inngest_server.runs.run import Content, Limits, Moment, Run
+from inngest_server.wire import json
 from inngest_server.wire.shared import shared
 
 TIMEOUT_MAX_MS = 366 * 24 * 3_600_000
 """Longest sleep or wait. Source: protocol 0."""
+INPUT_BYTES_MAX = 256 * 1024
+"""Of the arguments of a step; larger ones are not kept. They are read again whenever the run is loaded."""
 
 
 class Turn:
@@ -23,6 +26,7 @@ class Turn:
     __slots__ = (
         "content",
         "decision",
+        "failed_op",
         "item",
         "moment",
         "opened",
@@ -53,11 +57,15 @@ class Turn:
         """Result of the function, when the turn completed the run."""
         self.retry: CallFailed | None = None
         """The try of the answered item failed and may be repeated."""
+        self.failed_op: Op | None = None
+        """The step that made it fail."""
         self.wants_discovery = False
         self.trace: dict[str, Any] = {}
-        """When and at which attempt the answered request was made; part of each entry's meta."""
-        if item is not None:
-            self.trace = {"attempt": item.attempt, "queued": item.queued_at_ms, "sent": item.sent_at_ms}
+        """Part of each entry's meta: what it says of the answered request."""
+        if decision.answered is not None:
+            self.trace = decision.trace.copy()
+        elif item is not None:
+            self.trace = trace_of_item(item)
 
     @property
     def limits(self) -> Limits:
@@ -79,8 +87,7 @@ class Turn:
         self.results.append(step_id)
         if self.knows(step_id):
             if step_id in self.content.pending:
-                meta = {"done": True, **self.trace}
-                self.decision.record(JournalKind.TRIED, step_id, self.moment.now_ms, meta)
+                self.record(JournalKind.TRIED, step_id, {"done": True})
             return
         limits = self.limits
         if len(memo) > limits.output_bytes_max:
@@ -96,25 +103,43 @@ class Turn:
                 f"The function run exceeded the state size limit of {limits.state_bytes_max} bytes.",
             )
         self.saved[step_id] = None
-        self.decision.record(JournalKind.MEMO, step_id, self.moment.now_ms, {**meta, **self.trace}, memo)
+        self.record(JournalKind.MEMO, step_id, meta, memo)
+
+    def record(
+        self, kind: JournalKind, step_id: str, meta: dict[str, Any], payload: bytes | None = None
+    ) -> None:
+        """Append an entry that came of the answered request."""
+        meta = {**meta, **self.trace}
+        if self.item is not None and self.item.step_id not in ("", step_id):
+            meta["item"] = self.item.step_id
+        self.decision.record(kind, step_id, self.moment.now_ms, meta, payload)
 
     def is_new(self, op: Op) -> bool:
         """Whether the step is neither open nor done."""
         return not (self.knows(op.step_id) or self.is_open(op.step_id))
 
-    def open(self, op: Op, meta: dict[str, Any]) -> bool:
+    def check_input(self, op: Op, size: int) -> None:
+        """Return if a step's input, of so many bytes of JSON, is small enough.
+
+        Raises:
+            RunFailure: it is too large.
+        """
+        if size > self.limits.input_bytes_max:
+            raise RunFailure(
+                "input_too_large",
+                f"the input of step {op.display_name!r} is too large: {size} bytes, "
+                f"at most {self.limits.input_bytes_max}",
+            )
+
+    def open(self, op: Op, meta: dict[str, Any], payload: bytes | None = None) -> bool:
         """Record that a step was opened; False when it is already open or done, and nothing is to be done."""
         if not self.is_new(op):
             return False
         self.opened[op.step_id] = None
         if op.opts.get("parallelMode") == "race":
             meta = {**meta, "race": True}
-        self.decision.record(
-            JournalKind.OPENED,
-            op.step_id,
-            self.moment.now_ms,
-            {"op": op.code, "name": op.display_name, **meta, **self.trace},
-        )
+        meta = {"op": op.code, "name": op.display_name, **meta}
+        self.record(JournalKind.OPENED, op.step_id, meta, payload)
         return True
 
     def is_forsaken(self, op: Op) -> bool:
@@ -128,7 +153,7 @@ class Turn:
         now_ms = self.moment.now_ms
         if not self.decision.journal:
             # Nothing else of this answer is worth an entry, and each item needs one to be named by.
-            self.decision.record(JournalKind.TRIED, "", now_ms, {"asked": True, **self.trace})
+            self.record(JournalKind.TRIED, "", {"asked": True})
         self.decision.items.append(
             ItemRow(
                 item_id=f"{self.run.id}.{step_id or self.decision.next_n - 1}",
@@ -184,6 +209,18 @@ class Turn:
                 fires_at_ms=max(fires_at_ms, now_ms),
             )
         )
+
+
+def input_text(op: Op) -> bytes | None:
+    """The arguments that the SDK shows for a step, as a JSON array; None without any, or with too many.
+
+    They are kept for people alone: the SDK has them.
+    """
+    given = op.opts.get("input")
+    if not isinstance(given, list) or not given:
+        return None
+    text = json.dumps(given)
+    return text if len(text) <= INPUT_BYTES_MAX else None
 
 
 def require(value: object, op: Op, field: str) -> str:

@@ -16,6 +16,13 @@ from inngest_server.storage.records import Key, MessageRow, Row, key_of
 
 RowT = TypeVar("RowT", bound=Row)
 
+DAMAGED = b""
+"""What `salvage` gives in place of a payload that changed on disk; none that was stored is ever empty."""
+
+SCAN_ROWS = 1_000
+SCAN_BYTES = 8 * 1024 * 1024
+"""Of payloads in a page; the row that goes beyond is its last."""
+
 
 class StorageError(Exception):
     """Storage did not do what was asked; nothing was changed by a read.
@@ -123,36 +130,101 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventQuery:
-    """Which events a list shows, newest first by internal id."""
+    """Which events a list shows, newest first by internal id; what is None does not narrow it.
+
+    The time in an internal id is the moment that bounds compare, so order, bounds, cursor and count agree.
+    """
 
     limit: int
-    older_than: str | None = None
-    """Internal id of the last event of the page before."""
-    name: str | None = None
-    received_after_ms: int | None = None
+    after: str | None = None
+    """Internal id of the last event of the page before; not looked at when counting."""
+    from_ms: int | None = None
+    """Inclusive."""
+    until_ms: int | None = None
     """Exclusive."""
-    received_before_ms: int | None = None
-    """Exclusive."""
+    names: frozenset[str] | None = None
     include_internal: bool = True
+    """Whether events whose name begins with `inngest/` are shown."""
+    with_bodies: bool = True
+    """Without, `body` is None in every row, and a page of large events costs nothing."""
+
+
+class RunOrder(StrEnum):
+    """The moment by which runs are ordered and bounded; a run that does not have it yet is not shown."""
+
+    QUEUED = "queued"
+    """The time in the run's id: when what caused it arrived. So the order is that of the ids."""
+    STARTED = "started"
+    ENDED = "ended"
+
+
+class RunCursor(NamedTuple):
+    """The place of a run in a list."""
+
+    moment_ms: int
+    """By which the list is ordered; of no meaning, and 0, in the order of ids."""
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQuery:
-    """Which runs a list shows, newest first by run id."""
+    """Which runs a list shows, newest first; what is None does not narrow it, an empty set shows nothing."""
 
     limit: int
-    older_than: str | None = None
-    function_id: str | None = None
-    statuses: tuple[str, ...] = ()
-    created_after_ms: int | None = None
-    """Inclusive."""
-    created_before_ms: int | None = None
-    """Exclusive."""
+    order: RunOrder = RunOrder.QUEUED
+    ascending: bool = False
+    """Oldest first. Runs of one moment are in the order of their ids, in the same direction."""
+    after: RunCursor | None = None
+    """Place of the last run of the page before; not looked at when counting."""
+    from_ms: int | None = None
+    """Inclusive, of the moment that `order` names."""
+    until_ms: int | None = None
+    """Exclusive, of the same."""
+    statuses: frozenset[str] | None = None
+    function_ids: frozenset[str] | None = None
+    event_id: str | None = None
+    """Internal id of the event that started the run."""
+    with_outputs: bool = True
+    """Without, `output` is None in every row, and a page of large outputs costs nothing."""
+
+    def place_of(self, row: RunRow) -> RunCursor:
+        """Where the list goes on after a run that it shows."""
+        return RunCursor(self.moment_of(row) or 0, row.run_id)
+
+    def moment_of(self, row: RunRow) -> int | None:
+        """By which the list orders the run: 0 in the order of ids, None if it does not show the run."""
+        match self.order:
+            case RunOrder.QUEUED:
+                return 0
+            case RunOrder.STARTED:
+                return row.started_at_ms
+            case RunOrder.ENDED:
+                return row.ended_at_ms
+
+
+class FoundRun(NamedTuple):
+    """A run with the event that started it, for who searches in their contents."""
+
+    run: RunRow
+    event: EventRow | None
+    """None when it is gone, as between two slices of pruning."""
+
+
+class RunHistory(NamedTuple):
+    """A run and all that is stored of it, as of one moment."""
+
+    run: RunRow
+    journal: Sequence[JournalRow]
+    """By number."""
+    items: Sequence[ItemRow]
+    """By id; none of an ended run."""
+    waits: Sequence[WaitRow]
+    """By id; none of an ended run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a storage holds, for `/health`, `/metrics` and tests."""
+    """How many rows a storage holds, for tests and audits."""
 
     live_runs: int
     items: int
@@ -228,6 +300,26 @@ class Storage(Protocol):
         """
         ...
 
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, RunHistory]:
+        """Those of the runs that exist, by id, all as of one moment: nothing of a commit without the rest.
+
+        Raises:
+            CorruptDataError: as `get` and `journals`.
+        """
+        ...
+
+    async def runs_that_opened(self, run_ids: Sequence[str], op: str) -> frozenset[str]:
+        """Those of the runs in which a step of that opcode was opened; reads no payloads."""
+        ...
+
+    async def salvage(self, kind: type[RowT], keys: Sequence[Key]) -> list[RowT]:
+        """As `get`, for repairs: a damaged row comes too, with `DAMAGED` in place of its payloads."""
+        ...
+
+    async def salvage_journal(self, run_id: str) -> list[JournalRow]:
+        """What is left of a run's journal: as `salvage`, and where a number is missing there is a gap."""
+        ...
+
     async def commit(self, batch: Batch) -> CommitResult:
         """Make a batch durable: every shard's part as a whole or not at all.
 
@@ -250,13 +342,39 @@ class Storage(Protocol):
 
     async def list_events(self, query: EventQuery) -> list[EventRow]: ...
 
+    async def count_events(self, query: EventQuery) -> int:
+        """How many events the list has on all its pages."""
+        ...
+
+    def scan_events(self, query: EventQuery) -> AsyncIterator[Sequence[EventRow]]:
+        """The list in pages of at most `SCAN_ROWS` rows, and of little more than `SCAN_BYTES`, until `limit`.
+
+        For a search that looks into each row, so payloads always come. Each page is a read of its own: what
+        comes or goes meanwhile may be seen or not, and who stops asking stops the reading.
+        """
+        ...
+
     async def list_runs(self, query: RunQuery) -> list[RunRow]: ...
+
+    async def count_runs(self, query: RunQuery) -> int:
+        """How many runs the list has on all its pages."""
+        ...
+
+    def scan_runs(self, query: RunQuery) -> AsyncIterator[Sequence[FoundRun]]:
+        """As `scan_events`; each run comes with its event."""
+        ...
 
     async def runs_of_event(self, internal_id: str) -> list[RunRow]:
         """Runs that the event started, oldest first."""
         ...
 
-    async def items_of_run(self, run_id: str) -> list[ItemRow]: ...
+    async def runs_of_events(self, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
+        """The same for many events, by event, without the outputs; an event without runs is left out."""
+        ...
+
+    async def items_of_run(self, run_id: str) -> list[ItemRow]:
+        """The items whose ids begin with `<run id>.`, by id."""
+        ...
 
     async def prune(self, before_ms: int, limit: int) -> int:
         """Forget a slice of the past; returns how many rows went. Zero says that nothing is left to forget.
@@ -268,6 +386,17 @@ class Storage(Protocol):
         """
         ...
 
+    async def oldest_ms(self) -> int | None:
+        """When the first of the ended runs ended, or the first event by id was received, whichever is less.
+
+        None when there is neither.
+        """
+        ...
+
+    async def used_bytes(self) -> int:
+        """Bytes that rows and indexes take, without free room in the file; in memory an estimate. Cheap."""
+        ...
+
     async def counts(self) -> Counts:
-        """Exact at some moment; may look at every row, so not for hot paths."""
+        """Exact at some moment. Looks at every row: never on a path that a server uses."""
         ...

@@ -121,6 +121,18 @@ def format_duration_s(ms: int) -> str:
     return f"{-(-ms // 1000)}s"
 
 
+def format_go_duration(ms: int) -> str:
+    """A duration as Go prints it: `1h0m0s`, `1m30s`, `1.5s`, `500ms`, `0s`."""
+    sign, size = ("-", -ms) if ms < 0 else ("", ms)
+    if 0 < size < 1000:
+        return f"{sign}{size}ms"
+    minutes, rest_ms = divmod(size, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest_ms // 1000}.{rest_ms % 1000:03d}".rstrip("0").rstrip(".")
+    larger = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{sign}{larger}{seconds}s"
+
+
 def _find_duration_ms(text: str) -> int | None:
     sign = -1 if text.startswith("-") else 1
     size = text[1:] if text[:1] in ("+", "-") else text

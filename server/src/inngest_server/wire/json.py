@@ -11,7 +11,7 @@ a value in Python costs more than orjson needs for the whole of it.
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, cast
 
 import orjson
@@ -61,6 +61,58 @@ def parse(body: bytes) -> Any:
                 _check_depth_of_value(value)
             return value
     return _parse_slowly(body)
+
+
+def checked(body: bytes) -> bytes:
+    """The text of a JSON value as it came, once it is known that `parse` takes it as it is.
+
+    Written anew only where `parse` mends something: a lone surrogate or a byte order mark.
+
+    Raises:
+        InvalidJSONError: as `parse`.
+    """
+    value = parse(body)
+    if body.startswith(b"\xef\xbb\xbf") or b"\\ud" in body or b"\\uD" in body:
+        return dumps(value)
+    return body.strip()
+
+
+def elements(body: bytes) -> Iterator[bytes]:
+    """The JSON texts of an array's elements, one by one; only their brackets and strings are looked at.
+
+    For a text so large that parsing it at once would hold up other threads: each step is short.
+
+    Raises:
+        InvalidJSONError: not an array, nested too deep, or its brackets or strings do not end.
+    """
+    at = 3 if body.startswith(b"\xef\xbb\xbf") else 0
+    opening = _ARRAY_BEGINS.match(body, at)
+    if opening is None:
+        raise InvalidJSONError("not an array", at)
+    start = at = opening.end()
+    depth = 1
+    while depth:
+        found = (_STRUCTURE if depth > 1 else _TOP_STRUCTURE).match(body, at)
+        if found is None:
+            raise InvalidJSONError("a string or an array does not end", at)
+        at = found.end()
+        mark = body[at - 1]
+        if mark in b"[{":
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise _too_deep(at)
+        elif mark in b"]}":
+            depth -= 1
+            if not depth and mark != _ARRAY_ENDS:
+                raise InvalidJSONError("an array ends as an object", at - 1)
+        if not depth or (depth == 1 and mark == _COMMA):
+            element = body[start : at - 1]
+            # An array may be empty; what stands before or after a comma may not.
+            if mark == _COMMA or start != opening.end() or element.strip(_WHITESPACE):
+                yield element
+            start = at
+    if body[at:].strip(_WHITESPACE):
+        raise InvalidJSONError("something follows the array", at)
 
 
 def parse_kept(body: bytes) -> Any:
@@ -120,6 +172,15 @@ def canonical(value: Any, big_ints: BigInts = "double") -> bytes:
         return _write(value, sort=True, number=_exact_number if exact else _es6_number)
     return raw if is_es6 else _with_es6_numbers(raw, exact=exact)
 
+
+# What elements() looks for: the next bracket outside strings, and among elements the next comma too.
+
+_WHITESPACE: Final = b" \t\r\n"
+_COMMA: Final = ord(",")
+_ARRAY_ENDS: Final = ord("]")
+_ARRAY_BEGINS: Final = re.compile(rb"[ \t\r\n]*+\[")
+_TOP_STRUCTURE: Final = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+[\[\]{},]', re.DOTALL)
+_STRUCTURE: Final = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+[\[\]{}]', re.DOTALL)
 
 # What orjson would turn into a float: 20 digits, or 19 below zero. 19 digits above zero are not among
 # them, and must not be: every reported step carries its start in nanoseconds.

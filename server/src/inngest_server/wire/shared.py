@@ -1,4 +1,4 @@
-"""One copy of texts that recur: step ids, event names, expressions.
+"""One copy of what recurs: step ids, event names, expressions.
 
 A hundred thousand waiting runs of a few functions hold a handful of different ones.
 """
@@ -13,3 +13,9 @@ def shared(text: str) -> str:
     Bounded, unlike `sys.intern`: step ids come from users and need not recur.
     """
     return text
+
+
+@lru_cache(maxsize=1024)
+def shared_bytes(data: bytes) -> bytes:
+    """As `shared`: many waits capture no value, or the same one."""
+    return data

@@ -43,6 +43,11 @@ def timestamp_ms(ulid: str) -> int:
     return int(ulid[:10].translate(_TO_PYTHON_BASE32), 32)
 
 
+def first_at(ms: int) -> str:
+    """What ULIDs of that time and later ones sort after, and earlier ones before; any integer will do."""
+    return _time_text(min(max(ms, 0), _MS_END))
+
+
 def is_ulid(text: str) -> bool:
     """Whether a text is a ULID as this platform writes them, in upper case."""
     return _ULID.fullmatch(text) is not None

@@ -8,6 +8,7 @@ from inngest_server.storage.protocol import EventQuery
 from inngest_server.wire.times import find_rfc3339_ms
 from inngest_server.wire.ulid import is_ulid
 
+PARAMETERS = ("limit", "cursor", "name", "received_after", "received_before")
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 51
 
@@ -16,17 +17,29 @@ _BARE_PLUS = re.compile(r" (\d\d:\d\d)$", re.ASCII)
 
 
 def parse_event_query(parameters: Mapping[str, str]) -> EventQuery:
-    """What a client asks for. A parameter that is there and empty counts as absent; unknown ones are ignored.
+    """What a client asks for. A parameter that is there and empty counts as absent.
+
+    The official server ignores parameters that it does not know. No SDK sends one, and whoever mistypes
+    `received_after` would take the wrong events for the right ones, so here they are refused.
 
     Raises:
-        RequestRejectedError: 400, names the parameter and what it takes.
+        RequestRejectedError: 400, names the parameter and what it takes, or those that there are.
     """
+    for given in parameters:
+        if given and given not in PARAMETERS:
+            raise RequestRejectedError(
+                400,
+                f"there is no parameter {given[:60]!r}; there are {', '.join(PARAMETERS)}",
+                code="invalid_parameter",
+            )
+    name = parameters.get("name")
+    after_ms = _moment(parameters, "received_after")
     return EventQuery(
         limit=_limit(parameters.get("limit")),
-        older_than=_cursor(parameters.get("cursor")),
-        name=parameters.get("name") or None,
-        received_after_ms=_moment(parameters, "received_after"),
-        received_before_ms=_moment(parameters, "received_before"),
+        after=_cursor(parameters.get("cursor")),
+        from_ms=None if after_ms is None else after_ms + 1,
+        until_ms=_moment(parameters, "received_before"),
+        names=frozenset((name,)) if name else None,
     )
 
 

@@ -3,6 +3,7 @@
 from inngest_server.api.context import Context
 from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.rest.answers import empty, enveloped
+from inngest_server.api.rest.held import show_held
 from inngest_server.api.rest.ids import run_id_of
 from inngest_server.api.rest.shapes import show_job, show_run
 from inngest_server.api.router import Reply, Request
@@ -32,7 +33,12 @@ async def get_run_row(context: Context, run_id: str) -> RunRow:
 
 
 async def get_run(request: Request) -> Reply:
-    return enveloped(request, show_run(await get_run_row(request.context, run_id_of(request))))
+    """A run; one that is held has the field `held` more, which no client has to know."""
+    row = await get_run_row(request.context, run_id_of(request))
+    shown, held = show_run(row), request.context.engine.held.get(row.run_id)
+    if held is not None:
+        shown = b'%b,"held":%b}' % (shown[:-1], json.dumps(show_held(held)))
+    return enveloped(request, shown)
 
 
 async def delete_run(request: Request) -> Reply:

@@ -1,7 +1,7 @@
 """The routes of REST; every one needs the bearer."""
 
 from inngest_server.api.access import Access
-from inngest_server.api.rest import apps, checkpoints, events, runs, signals, state, traces
+from inngest_server.api.rest import apps, checkpoints, events, held, repairs, runs, signals, state, traces
 from inngest_server.api.router import Handler, Route
 
 
@@ -23,6 +23,10 @@ def rest_routes() -> list[Route]:
         _route("POST", "/v1/runs/{run_id}/metadata", runs.add_metadata),
         _route("GET", "/v1/apps/{app_name}/functions", apps.list_functions),
         _route("POST", "/v1/signals", signals.send_signal),
+        # v1, ours: what is set aside.
+        _route("GET", "/v1/held", held.list_held),
+        _route("POST", "/v1/held/{id}/release", held.release),
+        _route("POST", "/v1/repairs", repairs.repair),
         # v1: what SDKs report.
         _route("POST", "/v1/checkpoint/{run_id}/async", checkpoints.checkpoint),
         _route("POST", "/v1/http/runs/{run_id}/async", checkpoints.checkpoint),

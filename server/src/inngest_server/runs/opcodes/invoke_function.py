@@ -8,6 +8,7 @@ from inngest_server.runs.facts import Op
 from inngest_server.runs.opcodes.wait_for_event import deadline_ms
 from inngest_server.runs.records import WaitKind
 from inngest_server.runs.turn import Turn, require
+from inngest_server.wire import json
 
 YEAR_MS = 365 * 24 * 3_600_000
 
@@ -18,6 +19,7 @@ def invoke_function(turn: Turn, op: Op) -> None:
     payload: object = op.opts.get("payload") or {}
     if not isinstance(payload, dict):
         raise MalformedOpError(f"InvokeFunction of step {op.display_name!r} has a payload that is no object")
+    turn.check_input(op, len(json.dumps(payload)))
     fires_at_ms = deadline_ms(turn, op, op.opts.get("timeout"), default_ms=YEAR_MS)
     if not turn.open(op, {"until": fires_at_ms, "function": function}):
         return

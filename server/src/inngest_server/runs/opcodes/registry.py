@@ -7,6 +7,7 @@ from typing import Any, cast
 from inngest_server.runs.errors import MalformedOpError
 from inngest_server.runs.facts import Op
 from inngest_server.runs.opcodes.discovery_request import discovery_request
+from inngest_server.runs.opcodes.gateway import ai_gateway, gateway
 from inngest_server.runs.opcodes.invoke_function import invoke_function
 from inngest_server.runs.opcodes.none import none
 from inngest_server.runs.opcodes.run_complete import run_complete
@@ -32,6 +33,8 @@ HANDLERS: dict[str, Handler] = {
     "WaitForEvent": wait_for_event,
     "WaitForSignal": wait_for_signal,
     "InvokeFunction": invoke_function,
+    "AIGateway": ai_gateway,
+    "Gateway": gateway,
     "RunComplete": run_complete,
     "DiscoveryRequest": discovery_request,
 }

@@ -18,6 +18,7 @@ def step_error(turn: Turn, op: Op, answer: Reported) -> None:
         step_failed(turn, op)
         return
     turn.retry = CallFailed(error, "step_error", retriable=True, retry_after_ms=answer.retry_after_ms)
+    turn.failed_op = op
 
 
 def _error(op: Op) -> bytes:

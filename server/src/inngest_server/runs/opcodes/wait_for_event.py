@@ -30,6 +30,13 @@ def wait_for_event(turn: Turn, op: Op) -> None:
                 "CompileError", f"the `if` of step {op.display_name!r} is invalid: {error}"
             ) from error
         captured = json.dumps_kept(expression.capture(turn.content.event))
+        if len(captured) > turn.limits.captured_bytes_max:
+            raise RunFailure(
+                "captured_too_large",
+                f"the `if` of step {op.display_name!r} compares with {len(captured)} bytes of the event that "
+                f"started the run, at most {turn.limits.captured_bytes_max} are kept; compare with an id "
+                "instead of a whole object",
+            )
     if turn.open(op, {"until": fires_at_ms, "event": name, "if": text}):
         turn.wait(op, WaitKind.EVENT, fires_at_ms, name=name, expression=text, captured=captured)
 

@@ -66,11 +66,11 @@ class Checkpoints:
             await self._writer.do(checkpoint)
         except sqlite3.Error as error:
             # The log keeps what was not copied, and the next checkpoint copies it again.
-            self._log("storage.checkpoint_failed", error=str(translated(error, self._path)))
+            self._log("storage.checkpoint_failed", level="warning", error=str(translated(error, self._path)))
             if needs_reopening(error):
                 await self._writer.fail(error)
         except StorageError as error:
-            self._log("storage.checkpoint_failed", error=str(error))
+            self._log("storage.checkpoint_failed", level="warning", error=str(error))
         finally:
             self._running = None
 

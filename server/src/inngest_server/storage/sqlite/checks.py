@@ -8,7 +8,7 @@ from zlib import crc32
 from inngest_server.apps.records import FunctionRow
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import JournalRow, RunRow, WaitRow
-from inngest_server.storage.protocol import CorruptDataError, RowT
+from inngest_server.storage.protocol import DAMAGED, CorruptDataError, RowT
 from inngest_server.storage.records import KEY_WIDTH, TABLES, MessageRow, Row
 
 PAYLOADS: dict[type[Row], tuple[str, ...]] = {
@@ -20,6 +20,9 @@ PAYLOADS: dict[type[Row], tuple[str, ...]] = {
     MessageRow: ("body",),
 }
 """The columns that a row's checksum covers, in order; tables that are not named have none."""
+
+OnDamage = Callable[[type[RowT], tuple[Any, ...]], RowT]
+"""What becomes of a row, as it is stored, whose payloads do not match its checksum."""
 
 _POSITIONS = {kind: tuple(map(kind._fields.index, names)) for kind, names in PAYLOADS.items()}
 
@@ -39,11 +42,35 @@ def with_checksums(kind: type[Row], rows: Sequence[Row]) -> Sequence[Sequence[An
             raise AssertionError(f"{kind.__name__} has {len(more)} payloads")
 
 
-def without_checksums(kind: type[RowT], stored: Iterable[tuple[Any, ...]]) -> list[RowT]:
-    """The rows as they were put.
+def refused(kind: type[RowT], row: tuple[Any, ...]) -> RowT:
+    """Nothing: a damaged row is never served.
 
     Raises:
-        CorruptDataError: a payload does not match its checksum.
+        CorruptDataError: always; it names the row.
+    """
+    key = ", ".join(map(str, row[: KEY_WIDTH.get(kind, 1)]))
+    columns = " and ".join(PAYLOADS[kind])
+    raise CorruptDataError(
+        f"table {TABLES[kind]}, key {key}: {columns} changed on disk since written; restore from a backup"
+    )
+
+
+def salvaged(kind: type[RowT], row: tuple[Any, ...]) -> RowT:
+    """A damaged row without its payloads."""
+    damaged = _POSITIONS[kind]
+    values = [DAMAGED if position in damaged else value for position, value in enumerate(row[:-1])]
+    return cast("Callable[[Iterable[Any]], RowT]", kind._make)(values)
+
+
+def without_checksums(
+    kind: type[RowT],
+    stored: Iterable[tuple[Any, ...]],
+    damaged: OnDamage[RowT] = refused,
+) -> list[RowT]:
+    """The rows as they were put; of one whose payloads do not match its checksum, what `damaged` gives.
+
+    Raises:
+        CorruptDataError: a payload does not match its checksum, unless told what to do then.
     """
     new = cast("Callable[[type[RowT], Sequence[Any]], RowT]", tuple.__new__)  # type: ignore
     make = partial(new, kind)
@@ -52,22 +79,14 @@ def without_checksums(kind: type[RowT], stored: Iterable[tuple[Any, ...]]) -> li
             return list(map(make, stored))
         case (one,):
             return [
-                make(row[:-1]) if row[-1] == crc32(row[one] or b"") else _refuse(kind, row) for row in stored
+                make(row[:-1]) if row[-1] == crc32(row[one] or b"") else damaged(kind, row) for row in stored
             ]
         case (one, two):
             return [
                 make(row[:-1])
                 if row[-1] == crc32(row[two] or b"", crc32(row[one] or b""))
-                else _refuse(kind, row)
+                else damaged(kind, row)
                 for row in stored
             ]
         case more:
             raise AssertionError(f"{kind.__name__} has {len(more)} payloads")
-
-
-def _refuse(kind: type[RowT], row: tuple[Any, ...]) -> RowT:
-    key = ", ".join(map(str, row[: KEY_WIDTH.get(kind, 1)]))
-    columns = " and ".join(PAYLOADS[kind])
-    raise CorruptDataError(
-        f"table {TABLES[kind]}, key {key}: {columns} changed on disk since written; restore from a backup"
-    )

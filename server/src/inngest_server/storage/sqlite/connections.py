@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from inngest_server.storage.protocol import StorageUnavailableError
-from inngest_server.storage.sqlite.errors import BUSY_TIMEOUT_S
+from inngest_server.storage.sqlite.errors import BUSY_TIMEOUT_S, translated
 from inngest_server.storage.sqlite.migrations import migrate
 from inngest_server.storage.sqlite.statements import STATEMENTS_KEPT
 
@@ -23,6 +23,7 @@ def connect_writer(
 
     Raises:
         IncompatibleStorageError: made by a newer version or by something else.
+        CorruptDataError: its schema is damaged.
         StorageUnavailableError: no permission, or the file system cannot keep a write-ahead log.
         sqlite3.Error: the file cannot be opened.
     """
@@ -52,6 +53,9 @@ def connect_writer(
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
         connection.execute("PRAGMA temp_store = MEMORY")
+    except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema.
+        connection.close()
+        raise translated(error, path) from error
     except BaseException:
         connection.close()
         raise

@@ -10,6 +10,16 @@ from inngest_server.storage.protocol import (
     StorageUnavailableError,
 )
 
+
+class FilesGoneError(sqlite3.OperationalError):
+    """The database or its log was deleted or replaced while it was open."""
+
+    sqlite_errorname = "SQLITE_IOERR_FILES_GONE"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} or its log was deleted or replaced while the server was using it")
+
+
 BUSY_TIMEOUT_S = 2.0
 """How long a statement waits for a lock that another process holds."""
 
@@ -30,6 +40,8 @@ def needs_reopening(error: sqlite3.Error) -> bool:
 def translated(error: Exception, path: Path) -> StorageError:
     """The error as the storage protocol knows it, with a message that says what to look at."""
     name = name_of(error)
+    if isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error):
+        return CorruptDataError(f"{path} is damaged (a text is not UTF-8); restore it from a backup")
     if isinstance(error, NOT_THE_DISK) or not isinstance(error, sqlite3.Error):
         return StorageError(f"rows do not fit the schema of {path}: {error}; this is a bug of the server")
     if name.startswith("SQLITE_FULL"):
@@ -39,6 +51,8 @@ def translated(error: Exception, path: Path) -> StorageError:
             f"database is locked: another process has been writing to {path} for {BUSY_TIMEOUT_S:g} s; "
             "close whatever else has it open"
         )
+    if isinstance(error, FilesGoneError):
+        return StorageUnavailableError(str(error))
     if name.startswith("SQLITE_IOERR"):
         return StorageUnavailableError(f"I/O error on {path} ({name}); see the system log for its disk")
     if name.startswith("SQLITE_CORRUPT"):

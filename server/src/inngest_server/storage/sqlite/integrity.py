@@ -54,7 +54,8 @@ class IntegrityCheck:
         finally:
             await self._lane.close()
         self.result = "; ".join(problems[:PROBLEMS_MAX]) or "ok"
-        self._log("storage.checked_after_unclean_stop", path=str(self._path), result=self.result)
+        level = "error" if problems else "info"
+        self._log("storage.checked_after_unclean_stop", level=level, path=str(self._path), result=self.result)
 
 
 def _problems(connection: sqlite3.Connection, table: str) -> list[str]:

@@ -9,11 +9,13 @@ from itertools import accumulate
 
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow
-from inngest_server.storage.sqlite.queries import ID_SLACK_MS, first_id_at
 from inngest_server.storage.sqlite.readers import Readers
 from inngest_server.storage.sqlite.statements import chunks, marks_for, remove_sql, removes
 from inngest_server.storage.sqlite.writer import Writer
+from inngest_server.wire.ulid import first_at
 
+ID_SLACK_MS = 24 * 3_600_000
+"""How far an id's time may lie from the moment in its row: far more than hosts' clocks differ."""
 SLICE_ROWS = 64
 """Runs, events or marks in one transaction: at most a few milliseconds between two commits."""
 SLICE_ENTRIES = 1_000
@@ -55,7 +57,7 @@ class Pruning:
             "SELECT internal_id FROM events WHERE internal_id < ? AND received_at_ms < ? "
             f"AND {_UNUSED} ORDER BY internal_id LIMIT ?"
         )
-        parameters = (first_id_at(before_ms + ID_SLACK_MS), before_ms, limit)
+        parameters = (first_at(before_ms + ID_SLACK_MS), before_ms, limit)
         found = await self._readers.scan(lambda connection: connection.execute(find, parameters).fetchall())
         ids = [internal_id for (internal_id,) in found]
 

@@ -1,37 +1,40 @@
-"""Reading, on connections that cannot write: point reads on two threads, scans on a third.
+"""Reading, on connections that cannot write: point reads on two threads, scans on two others.
 
 Each read is one statement or a page of one, since a reader that stays long keeps the log from being emptied.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
-from inngest_server.runs.records import ItemRow, JournalRow, RunRow, WaitRow
-from inngest_server.storage.protocol import Catalogue, CorruptDataError, Counts, LivePage, RowT
+from inngest_server.runs.records import ItemRow, JournalKind, JournalRow, RunRow, WaitRow, opened_mark
+from inngest_server.storage.protocol import Catalogue, CorruptDataError, Counts, LivePage, RowT, RunHistory
 from inngest_server.storage.records import TABLES, Key, MessageRow, Row
-from inngest_server.storage.sqlite.checks import without_checksums
+from inngest_server.storage.sqlite.checks import PAYLOADS, OnDamage, refused, salvaged, without_checksums
 from inngest_server.storage.sqlite.connections import connect_reader
 from inngest_server.storage.sqlite.errors import translated
 from inngest_server.storage.sqlite.lane import Lane, T
-from inngest_server.storage.sqlite.queries import Query
 from inngest_server.storage.sqlite.statements import chunks, columns_of, marks_for, selects
 
 POINT_READERS = 2
+SCAN_READERS = 2
+"""So that a list does not wait for the count of a million rows."""
 LOAD_PAGE_ROWS = 2_000
 """About 2 ms of the interpreter's lock at a time."""
+
+Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 class Readers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._points = Lane("sqlite-reader", lambda: connect_reader(path), threads=POINT_READERS)
-        self._scans = Lane("sqlite-scanner", lambda: connect_reader(path))
+        self._scans = Lane("sqlite-scanner", lambda: connect_reader(path), threads=SCAN_READERS)
 
     async def open(self) -> None:
         try:
@@ -58,13 +61,15 @@ class Readers:
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 
-    async def get(self, kind: type[RowT], keys: Sequence[Key]) -> list[RowT]:
-        def work(connection: sqlite3.Connection) -> list[RowT]:
-            return [
-                row
-                for sql, parameters in selects(kind, keys)
-                for row in without_checksums(kind, connection.execute(sql, parameters).fetchall())
-            ]
+    async def get(
+        self, kind: type[RowT], keys: Sequence[Key], *, damaged: OnDamage[RowT] = refused
+    ) -> list[RowT]:
+        return await self.read(lambda connection: get(connection, kind, keys, damaged=damaged))
+
+    async def salvage_journal(self, run_id: str) -> list[JournalRow]:
+        def work(connection: sqlite3.Connection) -> list[JournalRow]:
+            sql = f"SELECT {', '.join(columns_of(JournalRow))} FROM journal WHERE run_id = ? ORDER BY n"
+            return without_checksums(JournalRow, connection.execute(sql, [run_id]).fetchall(), salvaged)
 
         return await self.read(work)
 
@@ -92,12 +97,12 @@ class Readers:
             )
         )
 
-    async def select(self, kind: type[RowT], query: Query) -> list[RowT]:
-        return await self.scan(lambda connection: select(connection, kind, *query))
+    async def items_of_run(self, run_id: str) -> list[ItemRow]:
+        return await self.read(lambda connection: select_items_of(connection, run_id))
 
     async def catalogue(self) -> Catalogue:
-        apps = await self.select(AppRow, Query("", []))
-        return Catalogue(apps, await self.select(FunctionRow, Query("", [])))
+        apps = await self.scan(lambda connection: select(connection, AppRow))
+        return Catalogue(apps, await self.scan(lambda connection: select(connection, FunctionRow)))
 
     async def load(self, shards: frozenset[int], shard_count: int) -> AsyncIterator[LivePage]:
         """Pages of live rows, in the order of their keys, runs first."""
@@ -116,7 +121,7 @@ class Readers:
         key = kind._fields[0]
         where = f"WHERE {key} > ? {condition} ORDER BY {key} LIMIT {LOAD_PAGE_ROWS}"
         last = ""
-        while page := await self.select(kind, Query(where, [last])):
+        while page := await self.scan(lambda connection, last=last: select(connection, kind, where, [last])):
             yield page
             if len(page) < LOAD_PAGE_ROWS:
                 return
@@ -126,11 +131,41 @@ class Readers:
         return await self.scan(read_counts)
 
 
+def get(
+    connection: sqlite3.Connection,
+    kind: type[RowT],
+    keys: Sequence[Key],
+    *,
+    damaged: OnDamage[RowT] = refused,
+) -> list[RowT]:
+    return [
+        row
+        for sql, parameters in selects(kind, keys)
+        for row in without_checksums(kind, connection.execute(sql, parameters).fetchall(), damaged)
+    ]
+
+
 def select(
-    connection: sqlite3.Connection, kind: type[RowT], conditions: str, parameters: Sequence[Any]
+    connection: sqlite3.Connection, kind: type[RowT], conditions: str = "", parameters: Parameters = ()
 ) -> list[RowT]:
     sql = f"SELECT {', '.join(columns_of(kind))} FROM {TABLES[kind]} {conditions}"
     return without_checksums(kind, connection.execute(sql, parameters).fetchall())
+
+
+def select_without_payload(
+    connection: sqlite3.Connection, kind: type[RowT], conditions: str, parameters: Parameters
+) -> list[RowT]:
+    """The rows with None for what their checksum covers, which is not read."""
+    columns = ["NULL" if name in PAYLOADS[kind] else name for name in kind._fields]
+    found = connection.execute(f"SELECT {', '.join(columns)} FROM {TABLES[kind]} {conditions}", parameters)
+    make = cast("Callable[[Sequence[Any]], RowT]", kind._make)
+    return [make(row) for row in found.fetchall()]
+
+
+def select_items_of(connection: sqlite3.Connection, run_id: str) -> list[ItemRow]:
+    # Ids of live rows begin with the run's; `/` is what follows the dot.
+    where = "WHERE item_id > ? AND item_id < ? ORDER BY item_id"
+    return select(connection, ItemRow, where, [f"{run_id}.", f"{run_id}/"])
 
 
 def read_journals(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
@@ -146,6 +181,41 @@ def read_journals(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dic
             missing = next(n for n in range(1, entries[-1].n) if n not in numbers)
             raise CorruptDataError(f"table journal, key {run_id}, {missing}: the entry is missing")
     return journals
+
+
+def read_histories(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, RunHistory]:
+    connection.execute("BEGIN")  # All that follows sees one moment of the database.
+    try:
+        runs: dict[str, RunRow] = {}
+        for sql, parameters in selects(RunRow, [*dict.fromkeys(run_ids)]):
+            found = connection.execute(sql, parameters).fetchall()
+            runs.update((run.run_id, run) for run in without_checksums(RunRow, found))
+        journals = read_journals(connection, [*runs])
+        return {
+            run_id: RunHistory(
+                run,
+                journals.get(run_id, []),
+                # Ids of live rows begin with the run's; `/` is what follows the dot.
+                select(connection, ItemRow, "WHERE item_id > ? AND item_id < ? ORDER BY item_id", within),
+                select(connection, WaitRow, "WHERE wait_id > ? AND wait_id < ? ORDER BY wait_id", within),
+            )
+            for run_id, run in runs.items()
+            for within in [[f"{run_id}.", f"{run_id}/"]]
+        }
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def read_openers(connection: sqlite3.Connection, run_ids: Sequence[str], op: str) -> frozenset[str]:
+    found: set[str] = set()
+    for chunk in chunks([*dict.fromkeys(run_ids)]):
+        sql = (
+            f"SELECT DISTINCT run_id FROM journal WHERE run_id IN {marks_for(len(chunk))} "
+            "AND kind = ? AND instr(meta, ?) > 0"
+        )
+        parameters = [*chunk, JournalKind.OPENED.value, opened_mark(op)]
+        found.update(run_id for (run_id,) in connection.execute(sql, parameters))
+    return frozenset(found)
 
 
 def read_counts(connection: sqlite3.Connection) -> Counts:

@@ -13,17 +13,20 @@ from inngest_server.storage.protocol import (
     CommitResult,
     Counts,
     EventQuery,
+    FoundRun,
     LivePage,
     RowT,
+    RunHistory,
     RunQuery,
 )
 from inngest_server.storage.records import Key, MessageRow
 from inngest_server.storage.sqlite.checkpoints import Checkpoints
+from inngest_server.storage.sqlite.checks import salvaged
+from inngest_server.storage.sqlite.history import History
 from inngest_server.storage.sqlite.integrity import IntegrityCheck
 from inngest_server.storage.sqlite.lock import DirectoryLock
 from inngest_server.storage.sqlite.pruning import Pruning
-from inngest_server.storage.sqlite.queries import Query, events_query, runs_query
-from inngest_server.storage.sqlite.readers import Readers
+from inngest_server.storage.sqlite.readers import Readers, read_histories, read_openers
 from inngest_server.storage.sqlite.writer import Writer
 
 FILE_NAME = "main.db"
@@ -60,6 +63,7 @@ class SQLiteStorage:
         self._lock = DirectoryLock(directory, url)
         self._writer = Writer(self.path, relaxed=relaxed, connection_class=connection_class)
         self._readers = Readers(self.path)
+        self._history = History(self._readers)
         self._checkpoints = Checkpoints(self.path, self._writer, log)
         self._check = IntegrityCheck(self.path, log)
         self._pruning = Pruning(self._writer, self._readers)
@@ -86,6 +90,8 @@ class SQLiteStorage:
             self._lock.take()
         try:
             await self._writer.open(shard_count=self._shard_count)
+            if lost := self._writer.log_damage:
+                self._log("storage.log_damaged", level="error", path=f"{self.path}-wal", detail=lost)
             await self._readers.open()
             await self._checkpoints.open()
         except BaseException:
@@ -129,6 +135,18 @@ class SQLiteStorage:
     async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
         return await self._readers.journals(run_ids)
 
+    async def histories(self, run_ids: Sequence[str]) -> dict[str, RunHistory]:
+        return await self._readers.scan(lambda connection: read_histories(connection, run_ids))
+
+    async def runs_that_opened(self, run_ids: Sequence[str], op: str) -> frozenset[str]:
+        return await self._readers.scan(lambda connection: read_openers(connection, run_ids, op))
+
+    async def salvage(self, kind: type[RowT], keys: Sequence[Key]) -> list[RowT]:
+        return await self._readers.get(kind, list(dict.fromkeys(keys)), damaged=salvaged)
+
+    async def salvage_journal(self, run_id: str) -> list[JournalRow]:
+        return await self._readers.salvage_journal(run_id)
+
     async def commit(self, batch: Batch) -> CommitResult:
         result = await self._writer.commit(batch)
         self._checkpoints.after_commit()
@@ -141,19 +159,40 @@ class SQLiteStorage:
         return await self._readers.messages(shard, limit)
 
     async def list_events(self, query: EventQuery) -> list[EventRow]:
-        return await self._readers.select(EventRow, events_query(query))
+        return await self._history.list_events(query)
+
+    async def count_events(self, query: EventQuery) -> int:
+        return await self._history.count_events(query)
+
+    def scan_events(self, query: EventQuery) -> AsyncIterator[Sequence[EventRow]]:
+        return self._history.scan_events(query)
 
     async def list_runs(self, query: RunQuery) -> list[RunRow]:
-        return await self._readers.select(RunRow, runs_query(query))
+        return await self._history.list_runs(query)
+
+    async def count_runs(self, query: RunQuery) -> int:
+        return await self._history.count_runs(query)
+
+    def scan_runs(self, query: RunQuery) -> AsyncIterator[Sequence[FoundRun]]:
+        return self._history.scan_runs(query)
 
     async def runs_of_event(self, internal_id: str) -> list[RunRow]:
-        return await self._readers.select(RunRow, Query("WHERE event_id = ? ORDER BY run_id", [internal_id]))
+        return await self._history.runs_of_event(internal_id)
+
+    async def runs_of_events(self, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
+        return await self._history.runs_of_events(internal_ids)
 
     async def items_of_run(self, run_id: str) -> list[ItemRow]:
-        return await self._readers.select(ItemRow, Query("WHERE run_id = ? ORDER BY item_id", [run_id]))
+        return await self._readers.items_of_run(run_id)
 
     async def prune(self, before_ms: int, limit: int) -> int:
         return await self._pruning.prune(before_ms, limit)
+
+    async def oldest_ms(self) -> int | None:
+        return await self._history.oldest_ms()
+
+    async def used_bytes(self) -> int:
+        return await self._history.used_bytes()
 
     async def counts(self) -> Counts:
         return await self._readers.counts()

@@ -17,24 +17,39 @@ The directory's lock makes this the only writer, so the epochs and the domain ti
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from inngest_server.runs.records import JournalRow
 from inngest_server.storage.protocol import (
     Batch,
     CommitResult,
+    CorruptDataError,
     Outcome,
+    StorageError,
     StorageUnavailableError,
 )
 from inngest_server.storage.records import Key, MessageRow, Row
 from inngest_server.storage.sqlite.connections import connect_writer
-from inngest_server.storage.sqlite.errors import NOT_THE_DISK, name_of, needs_reopening, translated
+from inngest_server.storage.sqlite.errors import (
+    NOT_THE_DISK,
+    FilesGoneError,
+    name_of,
+    needs_reopening,
+    translated,
+)
 from inngest_server.storage.sqlite.lane import Lane, T
+from inngest_server.storage.sqlite.log_file import what_is_lost
 from inngest_server.storage.sqlite.statements import Statement, puts, removes
 
 DONE = CommitResult(Outcome.DONE, frozenset(), "")
+MISSING = (0, 0)
+"""Instead of device and inode."""
+SHARDS_MAX = 65_536
+"""More than any database has: a larger number is damage, and would take all the memory there is."""
 
 
 class Writer:
@@ -53,6 +68,10 @@ class Writer:
         """By commits, on this connection."""
         self.failed = ""
         """Why the connection was closed; empty while it is good."""
+        self._files: list[tuple[int, int]] = []
+        """Device and inode of the database and of its log, since they were opened."""
+        self.log_damage = ""
+        """What the log held and SQLite could not read when it was opened; empty in health."""
 
     @property
     def shard_count(self) -> int:
@@ -64,15 +83,22 @@ class Writer:
 
     async def open(self, *, shard_count: int) -> None:
         """Connect, and read what is kept in memory; `shard_count` is for a new database."""
+        if self._files and self._found_files()[:1] != self._files[:1]:
+            raise StorageUnavailableError(f"{FilesGoneError(self._path)}; put it back, or restart the server")
         try:
             await self._lane.open()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         self.failed = ""
         self.rows_changed = 0
+        self.log_damage = await self.do(lambda _: what_is_lost(self._path))
         await self.do(lambda connection: self._read_state(connection, shard_count))
+        self._files = await self.do(lambda _: self._found_files())
 
     async def close(self) -> None:
+        if not self.failed and self._files:
+            with suppress(StorageError):
+                await self._lane.do(lambda connection: self._save_log(connection))
         await self._lane.close()
 
     def commit(self, batch: Batch) -> asyncio.Future[CommitResult]:
@@ -124,8 +150,42 @@ class Writer:
             (shard_count,),
         )
         row = connection.execute("SELECT shard_count, domain_time_ms FROM meta").fetchone()
+        epochs = dict(connection.execute("SELECT shard, epoch FROM shards"))
+        is_whole = all(isinstance(number, int) for number in (*row, *epochs, *epochs.values()))
+        if not is_whole or not 0 < row[0] <= SHARDS_MAX:
+            raise CorruptDataError(
+                f"{self._path} is damaged (table meta or shards); restore it from a backup"
+            )
         self._shard_count, self._domain_time_ms = row
-        self._epochs = dict(connection.execute("SELECT shard, epoch FROM shards"))
+        self._epochs = epochs
+
+    def _found_files(self) -> list[tuple[int, int]]:
+        """Device and inode of the files that have the names of ours now."""
+        found: list[tuple[int, int]] = []
+        for path in (self._path, f"{self._path}-wal"):
+            try:
+                status = os.stat(path)
+                found.append((status.st_dev, status.st_ino))
+            except OSError:
+                found.append(MISSING)
+        return found
+
+    def _check_files(self) -> None:
+        """Raise if what was committed went to files that nobody will find again."""
+        found = self._found_files()
+        if found != self._files:
+            if self._files[:1] != found[:1] or self._files[1] != MISSING:
+                raise FilesGoneError(self._path)
+            self._files = found  # The log is made when the first commit needs it.
+
+    def _save_log(self, connection: sqlite3.Connection) -> None:
+        """Copy the log into a database that has lost its name, or a log that has lost its own, and empty it.
+
+        SQLite leaves a log alone in that case, and would apply it to whatever database has the name next.
+        """
+        if self._found_files() != self._files:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _renew(self, connection: sqlite3.Connection, shards: Iterable[int]) -> dict[int, int]:
         epochs = {shard: self._epochs.get(shard, 0) + 1 for shard in shards}
@@ -152,6 +212,7 @@ class Writer:
                 execute("UPDATE meta SET domain_time_ms = ?", (now_ms,))
             at_commit = True
             execute("COMMIT")
+            self._check_files()
         except sqlite3.Error as error:
             return self._outcome_of(connection, error, at_commit=at_commit)
         except Exception as error:  # What the module raises for values that it cannot bind.
@@ -164,6 +225,8 @@ class Writer:
     def _outcome_of(
         self, connection: sqlite3.Connection, error: sqlite3.Error, *, at_commit: bool
     ) -> CommitResult:
+        if isinstance(error, FilesGoneError):
+            self._save_log(connection)
         rolled_back = not at_commit or connection.in_transaction or name_of(error) == "SQLITE_FULL"
         self._roll_back(connection, error)
         if isinstance(error, NOT_THE_DISK):

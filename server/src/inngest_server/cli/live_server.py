@@ -1,0 +1,94 @@
+"""The server that runs on a directory, as `inngest doctor` talks to it: over HTTP, like anybody."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from inngest_server.engine.repairs import Repair, Repaired
+from inngest_server.storage.sqlite.lock import FILE_NAME as LOCK_NAME
+from inngest_server.wire.signature import bearer_hash
+
+REPAIRS_PER_REQUEST = 50
+TIMEOUT_S = 60.0
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses to listen on that nobody can connect to."""
+
+
+class ServerRefusedError(Exception):
+    """The server did not answer, or not with what was asked; the message says what to try."""
+
+
+class LiveServer:
+    """Finds the server by the lock on its directory. `signing_key` is None for one that is open."""
+
+    def __init__(self, directory: Path, signing_key: str | None) -> None:
+        self.url = _url_of(directory)
+        self._headers = {"content-type": "application/json"}
+        if signing_key is not None:
+            self._headers["authorization"] = f"Bearer {bearer_hash(signing_key)}"
+
+    def held(self) -> list[dict[str, Any]]:
+        """What the server has set aside.
+
+        Raises:
+            ServerRefusedError: it does not say.
+        """
+        return self._call("GET", "/v1/held")
+
+    def repair(self, wanted: Sequence[Repair]) -> list[Repaired]:
+        """Have the server do the repairs, in the same order.
+
+        Raises:
+            ServerRefusedError: it did not; of the last few some may be done.
+        """
+        done: list[Repaired] = []
+        for start in range(0, len(wanted), REPAIRS_PER_REQUEST):
+            some = [{"kind": one.kind, "key": one.key} for one in wanted[start : start + REPAIRS_PER_REQUEST]]
+            answers = self._call("POST", "/v1/repairs", {"repairs": some})
+            done += [Repaired(answer["done"], answer["detail"]) for answer in answers]
+        return done
+
+    def _call(self, method: str, path: str, body: object = None) -> list[dict[str, Any]]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, self._headers, method=method)
+        # Straight to this machine, whatever proxy its environment names.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=TIMEOUT_S) as response:
+                return json.load(response)["data"]
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ServerRefusedError(_why(error, self.url)) from error
+        except (OSError, ValueError, KeyError) as error:
+            raise ServerRefusedError(f"the server at {self.url} does not answer: {error}") from error
+
+
+def _url_of(directory: Path) -> str:
+    """Where the holder of the lock listens.
+
+    Raises:
+        ServerRefusedError: the lock does not say.
+    """
+    try:
+        url: str = json.loads((directory / LOCK_NAME).read_text())["url"]
+        host, _, port = urlsplit(url).netloc.rpartition(":")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ServerRefusedError(
+            f"{directory / LOCK_NAME} does not say where its server listens; try again in a moment"
+        ) from error
+    host = EVERYWHERE.get(host.strip("[]"), host.strip("[]"))
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _why(error: urllib.error.HTTPError, url: str) -> str:
+    if error.code == 401:
+        return f"the server at {url} wants its signing key: give --signing-key or INNGEST_SIGNING_KEY"
+    try:
+        detail = json.load(error)["error"]
+    except (ValueError, KeyError, TypeError):
+        detail = error.reason
+    return f"the server at {url} refused: HTTP {error.code}, {detail}"
