@@ -19,6 +19,8 @@ PROJECTS := server/pyproject.toml sdk/pyproject.toml
 ARGS ?=
 # How many seeded worlds `make simulate` runs; tests/simulation reads it from the environment.
 SEEDS ?= 200
+# Or for how many minutes: make simulate MINUTES=30.
+MINUTES ?=
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -126,8 +128,8 @@ lint: setup ## check format and lint rules, changing nothing
 types: setup ## check types: strict in the packages, basic in tests
 	$(BIN)/pyright
 
-simulate: setup ## run seeded worlds in virtual time: make simulate SEEDS=2000
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+simulate: setup ## run seeded worlds in virtual time: make simulate SEEDS=2000, or MINUTES=30
+	$(BIN)/python -m tests.simulation $(if $(MINUTES),--minutes $(MINUTES),--seeds $(SEEDS)) $(ARGS)
 
 bench: setup ## measure on this machine: make bench ARGS="--help"
 	$(BIN)/python -m benchmarks.driver $(ARGS)

@@ -258,6 +258,7 @@ def test_the_limits_page_has_the_limits_of_the_code() -> None:
         "memory of an event id": events.MARK_LIFETIME_MS,
         "events waiting to be decided": options.undecided_events_max,
         "bytes of events waiting to be decided": options.undecided_bytes_max,
+        "time that events may wait to be decided": options.undecided_s_max * 1000,
         "steps of a run": run.steps_max,
         "result of a step": run.output_bytes_max,
         "input of a step": run.input_bytes_max,

@@ -20,7 +20,16 @@ from inngest_server.events.records import EventRow
 from inngest_server.runs.records import JournalKind, RunStatus
 from inngest_server.storage.protocol import StorageError
 from inngest_server.storage.sqlite import SQLiteStorage
-from tests.integration.sigkill_app import APP_ID, PLANS, SLEEP, step_hash
+from tests.integration.sigkill_app import (
+    APP_ID,
+    LIMIT_KEYS,
+    PLANS,
+    SENT,
+    SERVER_STEPS,
+    SLEEP,
+    result_of,
+    step_hash,
+)
 
 SLEEP_MS = int(SLEEP.removesuffix("ms"))
 PROBLEMS_SHOWN = 20
@@ -59,13 +68,15 @@ class Findings:
 class StoredEvent(NamedTuple):
     event_id: str
     name: str
-    number: int
+    number: int | None
+    """Of the events that the client sent."""
 
 
 class StoredRun(NamedTuple):
     function: str
     event_id: str
     """Internal."""
+    parent: str | None
     status: str
     ended_at_ms: int | None
     output: bytes | None
@@ -87,8 +98,13 @@ def connect(directory: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10, isolation_level=None)
 
 
-def audit(directory: Path, witness: Path, acknowledged: list[Acknowledged]) -> Findings:
-    """Everything that is wrong, in words; the server must have stopped."""
+def audit(
+    directory: Path, witness: Path, acknowledged: list[Acknowledged], *, answer_delay_ms: int
+) -> Findings:
+    """Everything that is wrong, in words; the server must have stopped.
+
+    The app has a step of a limited function for `answer_delay_ms` after its line was written.
+    """
     findings = Findings()
     connection = connect(directory)
     try:
@@ -101,6 +117,8 @@ def audit(directory: Path, witness: Path, acknowledged: list[Acknowledged]) -> F
     findings.add(wrong_run_counts(stored))
     findings.add(bad_endings(stored))
     findings.add(contradictions(stored, witness, findings.figures))
+    findings.add(wrong_children(stored))
+    findings.add(overlaps(witness, answer_delay_ms))
     findings.add(asyncio.run(damaged_rows(directory, stored)))
     findings.figures["events"] = len(stored.events)
     findings.figures["runs"] = len(stored.runs)
@@ -113,12 +131,12 @@ def read_stored(connection: sqlite3.Connection, findings: Findings) -> Stored:
         for function_id, slug in connection.execute("SELECT function_id, slug FROM functions")
     }
     events = {
-        internal_id: StoredEvent(event_id, name, orjson.loads(body)["data"]["number"])
+        internal_id: StoredEvent(event_id, name, orjson.loads(body or b"{}").get("data", {}).get("number"))
         for internal_id, event_id, name, body in connection.execute(
-            "SELECT internal_id, event_id, name, body FROM events WHERE name LIKE ?", (f"{APP_ID}/%",)
+            "SELECT internal_id, event_id, name, body FROM events"
         )
     }
-    columns = "run_id, function_id, event_id, status, ended_at_ms, output"
+    columns = "run_id, function_id, event_id, parent, status, ended_at_ms, output"
     runs = {
         run_id: StoredRun(slugs[function_id], *rest)
         for run_id, function_id, *rest in connection.execute(f"SELECT {columns} FROM runs")
@@ -172,13 +190,16 @@ def lost_events(stored: Stored, acknowledged: list[Acknowledged]) -> Iterator[st
 
 
 def wrong_run_counts(stored: Stored) -> Iterator[str]:
-    """Each stored event, acknowledged or not, has one run per function and event id."""
+    """Each stored event, acknowledged or not, has one run per function and event id; a cron slot has one."""
     started = Counter(
         (run.function, stored.events[run.event_id].event_id)
         for run in stored.runs.values()
         if run.event_id in stored.events
     )
-    wanted = {(event.name.removeprefix(f"{APP_ID}/"), event.event_id) for event in stored.events.values()}
+    names = {f"{APP_ID}/{function}": function for function in SENT}
+    wanted = {(names[event.name], event.event_id) for event in stored.events.values() if event.name in names}
+    # A slot has one run; an invocation has an event of its own, see `wrong_children`.
+    wanted |= {key for key in started if key[0] in ("scheduled", "child")}
     for function, event_id in wanted:
         if (count := started.pop((function, event_id), 0)) != 1:
             yield f"event id {event_id} has {count} runs of {function}"
@@ -191,19 +212,63 @@ def wrong_run_counts(stored: Stored) -> Iterator[str]:
 
 def bad_endings(stored: Stored) -> Iterator[str]:
     for run_id, run in stored.runs.items():
-        if run.status != RunStatus.COMPLETED or run.ended_at_ms is None:
+        if run.status != wanted_status(run) or run.ended_at_ms is None:
             yield f"run {run_id} of {run.function}: it is {run.status}, ended at {run.ended_at_ms}"
+            continue
+        if run.function == "cancelled":
             continue
         memos = stored.memos[run_id]
         steps = [step for stage in PLANS[run.function] for step in stage]
         if memos.keys() != {step_hash(step) for step in steps}:
             yield f"run {run_id} of {run.function}: its journal has memos of {sorted(memos)}"
             continue
-        wanted = {step: memos[step_hash(step)]["data"] for step in steps if step != "sleep"}
+        wanted = {step: result_of(memos[step_hash(step)]) for step in steps}
         if run.output is None or orjson.loads(run.output) != wanted:
             yield f"run {run_id}: its output is {run.output!r} and its memos are {wanted}"
         if "sleep" in steps and memos[step_hash("sleep")] is not None:
             yield f"run {run_id}: the memo of its sleep is {memos[step_hash('sleep')]!r}"
+        matched, event = wanted.get("wait"), stored.events.get(run.event_id)
+        if matched is not None and event is not None and matched != {"number": event.number}:
+            yield f"run {run_id}: it waited for number {event.number} and was woken by {matched!r}"
+
+
+def wanted_status(run: StoredRun) -> RunStatus:
+    return RunStatus.CANCELLED if run.function == "cancelled" else RunStatus.COMPLETED
+
+
+def wrong_children(stored: Stored) -> Iterator[str]:
+    """Each invocation has one child run, whose output is what the parent was given."""
+    children: dict[str, list[StoredRun]] = {}
+    for run in stored.runs.values():
+        if run.function == "child":
+            children.setdefault(run.parent or "", []).append(run)
+    for run_id, run in stored.runs.items():
+        if run.function != "parent":
+            continue
+        found = children.pop(f"{run_id}.{step_hash('invoke')}", [])
+        if len(found) != 1:
+            yield f"run {run_id}: it invoked one function, which has {len(found)} runs"
+            continue
+        given = result_of(stored.memos[run_id].get(step_hash("invoke")))
+        if found[0].output is None or orjson.loads(found[0].output) != given:
+            yield f"run {run_id}: it was given {given!r}, and its child returned {found[0].output!r}"
+    for parent in children:
+        yield f"there is a child of {parent}, which invoked none"
+
+
+def overlaps(witness: Path, answer_delay_ms: int) -> Iterator[str]:
+    """Of one concurrency key no two runs are with the app at once."""
+    last: dict[int, tuple[str, int]] = {}
+    with witness.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            seen = orjson.loads(line)
+            if seen["function"] != "limited" or seen["op"] != "StepRun":
+                continue
+            key = seen["data_number"] % LIMIT_KEYS
+            run_id, until_ns = last.get(key, ("", 0))
+            if run_id != seen["run_id"] and seen["at_ns"] < until_ns:
+                yield f"line {number}: run {seen['run_id']} overlaps {run_id}, which has the same key"
+            last[key] = (seen["run_id"], seen["at_ns"] + answer_delay_ms * 1_000_000)
 
 
 def contradictions(stored: Stored, witness: Path, figures: Counter[str]) -> Iterator[str]:
@@ -223,13 +288,16 @@ def contradictions(stored: Stored, witness: Path, figures: Counter[str]) -> Iter
                 yield f"line {number}: the app was called for run {run_id}, which is not stored"
                 continue
             for name, given in seen["memos"].items():
-                if (recorded.get(step_hash(name)) or {}).get("data") != given:
+                if result_of(recorded.get(step_hash(name))) != given:
                     yield f"line {number}: run {run_id} was given {given!r} as the result of {name}"
             dispatch = (seen["job_id"], seen["generation"])
-            if dispatch in dispatches:
-                yield f"line {number}: generation {dispatch[1]} of job {dispatch[0]} was sent twice"
-            dispatches.add(dispatch)
-            figures["calls"] += 1
+            if seen["part"] == 0:
+                if dispatch in dispatches:
+                    yield f"line {number}: generation {dispatch[1]} of job {dispatch[0]} was sent twice"
+                dispatches.add(dispatch)
+                figures["calls"] += 1
+            if seen["step"] == "never":
+                yield f"line {number}: run {run_id} slept for an hour"
             figures["calls_after_a_failed_try"] += seen["attempt"] > 0
             if seen["op"] == "StepRun":
                 executed[run_id, step] += 1
@@ -239,14 +307,20 @@ def contradictions(stored: Stored, witness: Path, figures: Counter[str]) -> Iter
                 seen["op"] == "End" and orjson.loads(stored.runs[run_id].output or b"null") == seen["result"]
             ):
                 confirmed.add((run_id, "end"))
-            elif seen["op"] == "Sleep":
+            elif seen["op"] == "Sleep" and seen["step"] == "sleep":
                 slept_at_ns.setdefault(run_id, seen["at_ns"])
-            if seen["step"] == "after" and seen["at_ns"] - slept_at_ns[run_id] < SLEEP_MS * 1_000_000:
+            if (
+                run_id in slept_at_ns
+                and seen["step"] == "after"
+                and seen["at_ns"] - slept_at_ns[run_id] < SLEEP_MS * 1_000_000
+            ):
                 yield f"line {number}: run {run_id} woke too early"
     figures["steps_executed_again"] = executed.total() - len(executed)
+    not_here = {step_hash(step) for step in SERVER_STEPS}
     for run_id, memos in stored.memos.items():
-        steps = [step for step, memo in memos.items() if memo is not None]
-        for step in [*steps, "end"]:
+        steps = [step for step, memo in memos.items() if memo is not None and step not in not_here]
+        ends = ["end"] if stored.runs[run_id].status == RunStatus.COMPLETED else []
+        for step in [*steps, *ends]:
             if (run_id, step) not in confirmed:
                 yield f"run {run_id}: the app never returned what is recorded for {step}"
 

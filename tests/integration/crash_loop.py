@@ -4,16 +4,20 @@
 
 A client sends events as SDKs do: each request with an id seed or with event ids, and again until it is
 answered with 200; now and then once more after that, as if the answer had been lost. The server is killed
-with SIGKILL at random moments with many calls in flight, now and then while it is still starting, and is
-started again on the same directory. `audit.py` compares the three records. Its exit code is 1 when they
-differ, and the directory with all three is kept.
+with SIGKILL at random moments with many calls in flight, now and then while it is still starting or already
+stopping, and is started again on the same directory. Its runs have steps one after the other, in parallel and
+in checkpoints, sleep, wait for events, invoke each other, share concurrency keys, are cancelled by events and
+started by a cron. `audit.py` compares the three records. Its exit code is 1 when they differ, and the
+directory with all three is kept.
 """
 
 import argparse
 import asyncio
 import base64
+import os
 import random
 import shutil
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -27,7 +31,7 @@ import aiohttp
 import orjson
 
 from tests.integration.audit import Acknowledged, Findings, audit, connect
-from tests.integration.sigkill_app import APP_ID, PLANS, SERVE_PATH
+from tests.integration.sigkill_app import APP_ID, APPROVED, CANCELLED, SENT, SERVE_PATH
 from tests.support.processes import REPOSITORY, Process, free_port
 from tests.support.server import ServerProcess
 from tests.support.shim import compile_shim
@@ -44,7 +48,10 @@ ANSWER_DELAY_MS = 100
 RESEND_DELAY_S = 0.05
 SENT_TWICE = 0.05
 WITH_IDS = 0.25
+APPROVED_SHARE = 0.7
+"""Of the runs that wait; the others wait in vain."""
 KILLED_WHILE_STARTING = 0.1
+KILLED_WHILE_STOPPING = 0.15
 WRITE_DELAY_US = 300
 """For each page that the server writes: most kills then come in the middle of a transaction."""
 LOAD_S = (0.3, 1.8)
@@ -70,6 +77,8 @@ class Client:
     def __init__(self, url: str, chance: random.Random, progress: "Progress") -> None:
         self.acknowledged: list[Acknowledged] = []
         self.events_sent = 0
+        self.runs_expected = 0
+        """Runs whose end the app will report: those that are not cancelled."""
         self.resends = 0
         self.repeats = 0
         self.unexpected: list[str] = []
@@ -84,32 +93,54 @@ class Client:
 
     async def _send_posts(self, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            if self.events_sent - self._progress.ended >= UNFINISHED_MAX:
+            if self.runs_expected - self._progress.ended >= UNFINISHED_MAX:
                 await asyncio.sleep(POLL_S)
                 continue
             post = self._make_post()
-            ids = await self._deliver(session, post)
-            for event, internal_id in zip(post.events, ids, strict=True):
-                event_id = event.get("id", internal_id)
-                number = event["data"]["number"]
-                self.acknowledged.append(Acknowledged(internal_id, event_id, event["name"], number))
+            ids = await self._send(session, post)
+            if follow_ups := self._follow_ups(post):
+                await self._send(session, self._post_of(follow_ups))
             if self._chance.random() < SENT_TWICE:
                 self.repeats += 1
                 again = await self._deliver(session, post)
                 if "x-inngest-event-id-seed" in post.headers and again != ids:
                     self.unexpected.append(f"a repeated request was answered with {again}, before with {ids}")
 
+    async def _send(self, session: aiohttp.ClientSession, post: Post) -> list[str]:
+        """Deliver a request and note what was acknowledged; the internal ids."""
+        self.events_sent += len(post.events)
+        ids = await self._deliver(session, post)
+        for event, internal_id in zip(post.events, ids, strict=True):
+            event_id = event.get("id", internal_id)
+            number = event["data"]["number"]
+            self.acknowledged.append(Acknowledged(internal_id, event_id, event["name"], number))
+        return ids
+
     def _make_post(self) -> Post:
         count = self._chance.randint(1, EVENTS_PER_POST_MAX)
+        functions = [self._chance.choice(SENT) for _ in range(count)]
         events: list[dict[str, Any]] = [
-            {"name": f"{APP_ID}/{self._chance.choice([*PLANS])}", "data": {"number": self.events_sent + n}}
-            for n in range(count)
+            {"name": f"{APP_ID}/{function}", "data": {"number": self.events_sent + n}}
+            for n, function in enumerate(functions)
         ]
-        self.events_sent += count
+        self.runs_expected += count - functions.count("cancelled")
+        return self._post_of(events)
+
+    def _follow_ups(self, post: Post) -> list[dict[str, Any]]:
+        """What runs wait for, and what cancels them: sent once the events that start them are taken."""
+        found: list[dict[str, Any]] = []
+        for event in post.events:
+            if event["name"] == f"{APP_ID}/cancelled":
+                found.append({"name": CANCELLED, "data": dict(event["data"])})
+            elif event["name"] == f"{APP_ID}/waiting" and self._chance.random() < APPROVED_SHARE:
+                found.append({"name": APPROVED, "data": dict(event["data"])})
+        return found
+
+    def _post_of(self, events: list[dict[str, Any]]) -> Post:
         headers = {"content-type": "application/json"}
         if self._chance.random() < WITH_IDS:
             for event in events:
-                event["id"] = f"order-{event['data']['number']}"
+                event["id"] = f"{event['name']}-{event['data']['number']}"
         else:
             seed = base64.b64encode(self._chance.randbytes(10)).decode()
             headers["x-inngest-event-id-seed"] = f"{time.time_ns() // 1_000_000},{seed}"
@@ -160,7 +191,7 @@ class Progress:
         lines = [orjson.loads(line) for line in text.splitlines()]
         for line in lines:
             self.last_at_ns = line["at_ns"]
-            if line["op"] == "End":
+            if line["op"] == "End" and line["function"] in SENT:
                 self._ended.add(line["run_id"])
         return lines
 
@@ -248,6 +279,7 @@ class CrashLoop:
             self._start()
             await self._register()
             await self._kill_under_load(kills)
+            await self._register("?without=scheduled")  # Or there would always be an unfinished run.
             await self._settle()
             if (code := self._server.stop()) != 0:
                 raise CrashLoopError(f"the server ended with {code} after SIGTERM; see {self._server.log}")
@@ -263,13 +295,13 @@ class CrashLoop:
         self._started_at_ns = time.time_ns()
         Process.start(self._server)  # The server's own `start` would hold up the client until it listens.
 
-    async def _register(self) -> None:
+    async def _register(self, query: str = "") -> None:
         """Until the app's functions are known; events sent before would start nothing."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         async with aiohttp.ClientSession() as session:
             while time.monotonic() < deadline_s:
                 try:
-                    async with session.put(self._app_url) as response:
+                    async with session.put(self._app_url + query) as response:
                         if response.status == 200:
                             return
                 except aiohttp.ClientError:
@@ -294,6 +326,9 @@ class CrashLoop:
             following.cancel()
 
     async def _kill_and_start(self) -> None:
+        if self._chance.random() < KILLED_WHILE_STOPPING:
+            os.kill(self._server.pid, signal.SIGTERM)
+            await asyncio.sleep(self._chance.uniform(0.0, 0.4))
         self._server.kill()
         self.result.kills += 1
         self.result.in_flight.append(calls_in_flight(self._data))
@@ -337,7 +372,11 @@ class CrashLoop:
     def _audit(self) -> None:
         result, client = self.result, self._client
         before = result.findings
-        result.findings = audit(self._data, self.witness, client.acknowledged)
+        result.findings = audit(
+            self._data, self.witness, client.acknowledged, answer_delay_ms=ANSWER_DELAY_MS
+        )
+        if "storage.log_damaged" in self._server.log_text():
+            result.findings.add(["the server took the log of a killed one for damaged"])
         result.findings.add([*before.problems, *client.unexpected])
         if client.events_sent != len(client.acknowledged):
             result.findings.add(

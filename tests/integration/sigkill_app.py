@@ -5,13 +5,16 @@ Each call request appends one JSON line before its answer leaves:
 
     number      increases by one with each line, also over a restart of this app on the same file
     run_id, event_id, function, job_id, attempt, generation
-    step        the executed step's name; the name of a planned set, a sleep, or "end"
+    part        0, or the place of a further step in the same request, which reports steps by checkpoints
+    step        the executed step's name; the name of a planned set, a sleep, a wait, or "end"
     step_hash   the id under which that step travels, when there is one
-    op          StepRun, StepPlanned, Sleep, None (nothing new) or End
+    op          StepRun, StepPlanned, Sleep, WaitForEvent, InvokeFunction, None (nothing new) or End
     memos       the results of earlier steps, by name, as the server gave them back in this request
     result      what the answer said: a fresh random text for each execution of a step, and at the end
                 the memos of all steps
     at_ns       time.time_ns()
+
+A function with checkpoints appends a line for each step of a request, before it reports the step.
 
 So two executions of one step have different results, and an auditor sees which of them was recorded: a
 memo is one of the results in this file, and in all requests of a run the same one.
@@ -50,11 +53,34 @@ HEADERS = [
     (b"x-inngest-req-version", b"2"),
 ]
 
-# What a function does, in order: run a step, sleep, or run several steps in parallel.
+# What a function does, in order: run a step, sleep or wait, or run several steps in parallel.
 PLANS: dict[str, list[list[str]]] = {
     "five": [["a"], ["b"], ["c"], ["d"], ["e"]],
     "sleepy": [["before"], ["sleep"], ["after"]],
     "parallel3": [["left", "middle", "right"], ["join"]],
+    "pointed": [["p1"], ["p2"], ["p3"], ["p4"]],
+    "limited": [["hold"], ["hold-again"]],
+    "waiting": [["before"], ["wait"], ["after"]],
+    "parent": [["before"], ["invoke"], ["after"]],
+    "cancelled": [["before"], ["forever"], ["never"]],
+    "child": [["inner"]],
+    "scheduled": [["tick"]],
+}
+SENT = ("five", "sleepy", "parallel3", "pointed", "limited", "waiting", "parent", "cancelled")
+"""Functions that start on an event of their name. The child is invoked by `parent`."""
+POINTED = "pointed"
+"""Reports its steps by checkpoints while its request goes on."""
+CRON = "@every 2s"
+LIMIT_KEYS = 5
+APPROVED, CANCELLED = f"{APP_ID}/approved", f"{APP_ID}/cancel"
+WAIT_TIMEOUT, CHECKPOINT_TIMEOUT_S = "3s", 5
+SAME_NUMBER = "event.data.number == async.data.number"
+# Steps that are done by the server and not by this app.
+SERVER_STEPS: dict[str, tuple[str, str, dict[str, object]]] = {
+    "sleep": ("Sleep", SLEEP, {"duration": SLEEP}),
+    "forever": ("Sleep", "1h", {"duration": "1h"}),
+    "wait": ("WaitForEvent", APPROVED, {"event": APPROVED, "if": SAME_NUMBER, "timeout": WAIT_TIMEOUT}),
+    "invoke": ("InvokeFunction", "invoke", {"function_id": f"{APP_ID}-child", "payload": {"data": {}}}),
 }
 
 
@@ -91,16 +117,22 @@ def next_ops(function: str, memos: Memos, target: str) -> list[dict[str, Any]] |
             return [run_step(step) for step in missing if step_hash(step) == target]
         if len(stage) > 1:
             return [{"op": "StepPlanned", "id": step_hash(step), "name": step} for step in missing]
-        if "sleep" in stage:
-            return [{"op": "Sleep", "id": step_hash("sleep"), "name": SLEEP, "opts": {"duration": SLEEP}}]
+        if (step := stage[0]) in SERVER_STEPS:
+            code, name, opts = SERVER_STEPS[step]
+            return [{"op": code, "id": step_hash(step), "name": name, "displayName": step, "opts": opts}]
         return [run_step(stage[0])]
     return None
 
 
 def results_of(function: str, memos: Memos) -> dict[str, object]:
-    """The results of the known steps, as the server gave them back."""
-    steps = [step for stage in PLANS[function] for step in stage if step != "sleep"]
-    return {step: memos[step_hash(step)]["data"] for step in steps if step_hash(step) in memos}
+    """The results of the known steps, as the server gave them back: null for a sleep or a wait in vain."""
+    steps = [step for stage in PLANS[function] for step in stage if step_hash(step) in memos]
+    return {step: result_of(memos[step_hash(step)]) for step in steps}
+
+
+def result_of(memo: Any) -> object:
+    """What a memo says that its step returned; of an event what its sender made of it."""
+    return memo["data"] if isinstance(memo, dict) else memo
 
 
 class App:
@@ -118,10 +150,11 @@ class App:
         body = await read_body(receive)
         match scope["method"], scope["path"]:
             case "POST", "/api/inngest":
-                status, answer = self._execute(scope["query_string"].decode(), orjson.loads(body))
+                status, answer = await self._execute(scope["query_string"].decode(), orjson.loads(body))
                 await asyncio.sleep(self._answer_delay_s)
             case "PUT", "/api/inngest":
-                status, answer = await asyncio.to_thread(self._register)
+                without = parse_qs(scope["query_string"].decode()).get("without", ())
+                status, answer = await asyncio.to_thread(self._register, [*without])
             case "GET", "/api/inngest":
                 status, answer = 200, orjson.dumps({"function_count": len(PLANS), "mode": "dev"})
             case _:
@@ -129,34 +162,65 @@ class App:
         await send({"type": "http.response.start", "status": status, "headers": HEADERS})
         await send({"type": "http.response.body", "body": answer})
 
-    def _execute(self, query: str, request: dict[str, Any]) -> tuple[int, bytes]:
+    async def _execute(self, query: str, request: dict[str, Any]) -> tuple[int, bytes]:
         """Do what the call asks for, and write it down."""
         fields, call = parse_qs(query), request["ctx"]
         function = fields["fnId"][0].removeprefix(f"{APP_ID}-")
         # Only stacked memos count: others belong to steps that have not been completed.
         memos = {step: request["steps"][step] for step in call["stack"]["stack"] or ()}
-        ops = next_ops(function, memos, fields.get("stepId", ["step"])[0])
+        target = fields.get("stepId", ["step"])[0]
         about: dict[str, object] = {
             "run_id": call["run_id"],
             "event_id": request["event"]["id"],
+            "data_number": request["event"]["data"].get("number"),
             "function": function,
             "job_id": call.get("job_id"),
             "attempt": call["attempt"],
             "generation": call.get("generation_id", 0),
-            "memos": results_of(function, memos),
         }
-        if ops is None:
-            end = {"step": "end", "step_hash": None, "op": "End", "result": about["memos"]}
-            self._witness.append({**about, **end})
-            return 200, orjson.dumps(about["memos"])
-        self._witness.append({**about, **line_of(ops)})
-        return 206, orjson.dumps(ops)
+        part = 0
+        while True:
+            results = results_of(function, memos)
+            ops = next_ops(function, memos, target)
+            line = {"step": "end", "step_hash": None, "op": "End", "result": results}
+            line = line if ops is None else line_of(ops)
+            self._witness.append({**about, "part": part, "memos": results, **line})
+            if ops is None and part > 0:
+                complete = {"op": "RunComplete", "id": step_hash("complete"), "name": "complete"}
+                return 206, orjson.dumps([{**complete, "data": results}])
+            if ops is None:
+                return 200, orjson.dumps(results)
+            if function != POINTED or not await asyncio.to_thread(self._checkpoint, call, ops):
+                return 206, orjson.dumps(ops)
+            memos[ops[0]["id"]] = {"data": ops[0]["data"]}
+            part += 1
 
-    def _register(self) -> tuple[int, bytes]:
-        """Register at the server and pass its reply on; blocks."""
+    def _checkpoint(self, call: dict[str, Any], ops: list[dict[str, Any]]) -> bool:
+        """Report steps in the middle of a request; whether the server has them. Blocks."""
+        body = {
+            "run_id": call["run_id"],
+            "fn_id": call["fn_id"],
+            "qi_id": call["qi_id"],
+            "generation_id": call["generation_id"],
+            "request_id": call["request_id"],
+            "steps": ops,
+        }
+        request = urllib.request.Request(
+            f"{self._server_url}/v1/checkpoint/{call['run_id']}/async",
+            data=orjson.dumps(body),
+            headers={"content-type": "application/json", "x-inngest-sdk": "sigkill:v1"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=CHECKPOINT_TIMEOUT_S) as response:
+                return response.status == 200
+        except OSError:
+            return False  # The answer has the steps, then; a server that took them knows them already.
+
+    def _register(self, without: list[str]) -> tuple[int, bytes]:
+        """Register at the server, without some functions, and pass its reply on; blocks."""
         request = urllib.request.Request(
             f"{self._server_url}/fn/register",
-            data=orjson.dumps(self._registration()),
+            data=orjson.dumps(self._registration(without)),
             headers={"content-type": "application/json", "x-inngest-sdk": "sigkill:v1"},
         )
         try:
@@ -167,7 +231,7 @@ class App:
         except OSError as error:
             return 502, orjson.dumps({"error": f"cannot register at {self._server_url}: {error}"})
 
-    def _registration(self) -> dict[str, object]:
+    def _registration(self, without: list[str]) -> dict[str, object]:
         return {
             "url": self._app_url,
             "deployType": "ping",
@@ -175,16 +239,22 @@ class App:
             "appName": APP_ID,
             "sdk": "sigkill:v1",
             "v": "0.1",
-            "functions": [self._function_config(name) for name in PLANS],
+            "functions": [self._function_config(name) for name in PLANS if name not in without],
         }
 
     def _function_config(self, name: str) -> dict[str, object]:
         function_id = f"{APP_ID}-{name}"
         runtime = {"type": "http", "url": f"{self._app_url}?fnId={function_id}&stepId=step"}
+        options: dict[str, object] = {}
+        if name == "limited":
+            options["concurrency"] = [{"limit": 1, "key": f"event.data.number % {LIMIT_KEYS}"}]
+        elif name == "cancelled":
+            options["cancel"] = [{"event": CANCELLED, "if": SAME_NUMBER}]
         return {
+            **options,
             "id": function_id,
             "name": name,
-            "triggers": [{"event": f"{APP_ID}/{name}"}],
+            "triggers": [{"cron": CRON} if name == "scheduled" else {"event": f"{APP_ID}/{name}"}],
             "steps": {"step": {"id": "step", "name": "step", "runtime": runtime, "retries": {"attempts": 4}}},
         }
 
@@ -197,7 +267,7 @@ def line_of(ops: list[dict[str, Any]]) -> dict[str, object]:
         planned = [op["name"] for op in ops]
         return {"step": "+".join(planned), "step_hash": None, "op": ops[0]["op"], "result": planned}
     op = ops[0]
-    step = "sleep" if op["op"] == "Sleep" else op["name"]
+    step = op.get("displayName", op["name"])
     return {"step": step, "step_hash": op["id"], "op": op["op"], "result": op.get("data")}
 
 

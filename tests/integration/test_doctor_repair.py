@@ -261,6 +261,8 @@ async def test_a_repair_finds_nothing_to_do_where_all_is_well(tmp_path: Path) ->
     deciding = asyncio.create_task(office.engine.run())
     for kind, name in (
         (RepairKind.WAKE_RUN, "run"),
+        (RepairKind.FAIL_RUN, "run"),
+        (RepairKind.MEND_JOURNAL, "run"),
         (RepairKind.SETTLE_RUN, "run"),
         (RepairKind.MEND_OUTPUT, "run"),
         (RepairKind.MEND_EVENT, "event"),

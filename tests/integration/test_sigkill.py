@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.audit import audit
-from tests.integration.crash_loop import CrashLoop
+from tests.integration.crash_loop import ANSWER_DELAY_MS, CrashLoop
 from tests.integration.sigkill_app import APP_ID, step_hash
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -51,6 +51,9 @@ DAMAGES = {
     "was given": "UPDATE journal SET payload = :memo WHERE run_id = :run AND step_id = :step",
     "never returned": "UPDATE journal SET payload = :memo WHERE run_id = :run AND step_id = :step",
     "changed on disk": "UPDATE journal SET payload = :memo WHERE run_id = :run AND n = 1",
+    "it is Completed": "UPDATE runs SET status = 'Completed' WHERE status = 'Cancelled'",
+    "it invoked one function, which has 0 runs": "UPDATE runs SET parent = 'x' WHERE parent IS NOT NULL",
+    "and its child returned": "UPDATE runs SET output = CAST('{}' AS BLOB) WHERE parent IS NOT NULL",
     "was recorded twice": "UPDATE journal SET step_id = :step WHERE run_id = :run AND kind = 'memo'",
     "rows are left in items": "INSERT INTO items SELECT run_id, shard, run_id, 'discovery', '', 0, 0, 1, 0, "
     "'sent', 0, 0, 0, '' FROM runs WHERE run_id = :run",
@@ -78,5 +81,7 @@ async def test_the_auditor_notices_each_kind_of_damage(tmp_path: Path) -> None:
         with sqlite3.connect(data / "main.db") as connection:
             assert connection.execute(sql, values).rowcount > 0, sql
         connection.close()
-        findings = await asyncio.to_thread(audit, data, loop.witness, loop.acknowledged)
+        findings = await asyncio.to_thread(
+            audit, data, loop.witness, loop.acknowledged, answer_delay_ms=ANSWER_DELAY_MS
+        )
         assert any(told in problem for problem in findings.problems), (told, findings.problems)

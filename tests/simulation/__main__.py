@@ -73,11 +73,13 @@ def summary(total: Report, worlds: int, failed: list[int], took_s: float) -> str
     seen = total.seen
     return (
         f"{worlds:,} worlds, {len(failed)} failed {failed[:20] if failed else ''}: "
-        f"{total.hours:,.0f} simulated hours in {took_s:.0f} s; {total.events:,} events, {total.runs:,} runs, "
+        f"{total.hours:,.0f} simulated hours in {took_s:.0f} s; "
+        f"{total.events:,} events, {total.runs:,} runs, "
         f"{total.requests:,} calls, {total.commits:,} commits, "
         f"{seen['process: crashed between two callbacks']:,} crashes, "
         f"{seen['process: woke up with a stale epoch']:,} takeovers, "
-        f"{total.total('deploy'):,} changes of deployments, {total.total('registration'):,} odd registrations, "
+        f"{total.total('deploy'):,} changes of deployments, "
+        f"{total.total('registration'):,} odd registrations, "
         f"{total.total('clock'):,} jumps of the clock, {faults:,} faults of disk, network and answers"
     )
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
-from inngest_server.execution.transport import Response
+from inngest_server.execution.http1 import Headers, Response
 from inngest_server.wire.step_ids import hash_step_id
 from inngest_server.wire.times import format_rfc3339
 
@@ -200,7 +200,7 @@ class App:
         if self.kind == "ts4":
             done = {"op": "RunComplete", "id": hash_step_id("complete"), "data": output}
             return self._ops([*buffered, done])
-        return Response(200, {"x-inngest-sdk": self.kind}, orjson.dumps(output))
+        return Response(200, Headers({"x-inngest-sdk": self.kind}), orjson.dumps(output))
 
     async def _work(self) -> None:
         await asyncio.sleep(self._chance.expovariate(1.0) * self._slowness_s)
@@ -245,7 +245,7 @@ class App:
             if status == 409:
                 stale = {"name": "StaleDispatchError", "message": "stale"}
                 return Response(
-                    400, {"x-inngest-sdk": "ts4", "x-inngest-no-retry": "true"}, orjson.dumps(stale)
+                    400, Headers({"x-inngest-sdk": "ts4", "x-inngest-no-retry": "true"}), orjson.dumps(stale)
                 )
             if status != 200:
                 return self._ops(buffered)
@@ -313,13 +313,13 @@ class App:
                 return {**op, "op": "InvokeFunction", "name": statement.name, "opts": opts}
 
     def _ops(self, ops: list[dict[str, Any]]) -> Response:
-        headers = {"x-inngest-sdk": self.kind, "x-inngest-req-version": VERSIONS[self.kind]}
+        headers = Headers({"x-inngest-sdk": self.kind, "x-inngest-req-version": VERSIONS[self.kind]})
         return Response(206, headers, orjson.dumps(ops))
 
     def _raise(self, request: Request, message: str, *, no_retry: bool) -> Response:
         error = orjson.dumps({"name": "Error", "message": message})
         self._observer.raised(request, error)
-        headers = {"x-inngest-sdk": self.kind}
+        headers = Headers({"x-inngest-sdk": self.kind})
         if no_retry:
             headers["x-inngest-no-retry"] = "true"
         return Response(500, headers, error)
@@ -328,4 +328,5 @@ class App:
 def _streamed(response: Response) -> Response:
     """The answer kept alive with blanks, its body a text. Source: protocol 4.2."""
     inner = {"status": response.status, "headers": dict(response.headers), "body": response.body.decode()}
-    return Response(201, {"x-inngest-sdk": response.headers["x-inngest-sdk"]}, b"    " + orjson.dumps(inner))
+    headers = Headers({"x-inngest-sdk": response.headers["x-inngest-sdk"]})
+    return Response(201, headers, b"    " + orjson.dumps(inner))

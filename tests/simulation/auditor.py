@@ -31,12 +31,15 @@ from inngest_server.storage.records import MessageRow
 from .apps import Request
 from .ledgers import CronBook, OwnerBook, PastBook, SlotBook
 from .programs import Found, Sleep, WaitForSignal
-from .seen import Client, Dispatch, Limit, Registered, Run, StoredEvent, Wait
+from .seen import Client, Dispatch, Limit, Registered, Run, StoredEvent, plain
+from .waits import WaitBook
 
 MARK_LIFETIME_MS = 24 * 3_600_000
 RETRY_DELAYS_MS = [1000 * s for s in (15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200)]
 LOSSES_PER_ATTEMPT = 10
 PROBLEMS_MAX = 20
+CLOCKS_DIFFER_MS = 10_000
+"""A paused process reads the answer of before by a clock that was set meanwhile."""
 SERVER_ERRORS = frozenset(
     ["unreachable", "not_sdk", "invalid_response", "malformed_op", "no_progress", "call_lost", "internal"]
 ) | {
@@ -71,7 +74,6 @@ class Auditor:
         self.runs: dict[str, Run] = {}
         self.items: dict[str, ItemRow] = {}
         self._born: dict[str, int] = {}
-        self.waits: dict[str, Wait] = {}
         self.events: dict[str, StoredEvent] = {}
         self.acknowledged: dict[str, Client] = {}
         self.functions: dict[str, Registered] = {}
@@ -85,15 +87,15 @@ class Auditor:
         self._owners = OwnerBook(self._wrong)
         self.damaged: set[str] = set()
         """Runs whose rows were damaged on purpose: what becomes of them is not promised."""
+        self.waits = WaitBook(
+            self._wrong, seen, self.runs, self.functions, self.events, self.acknowledged, self.damaged
+        )
         self.past = PastBook(self._wrong, seen, self.damaged, keep_ms=keep_ms)
         self._results: dict[tuple[str, str], set[bytes]] = {}
         self._errors: dict[tuple[str, str], set[bytes]] = {}
         self._outputs: dict[str, set[bytes]] = {}
         self._raised: dict[str, dict[bytes, set[tuple[str, int]]]] = {}
         """Errors that functions of a run raised, with the calls that they raised them in."""
-        self._signals: set[bytes] = set()
-        self._signals_taken: Counter[bytes] = Counter()
-        self._closed: list[Wait] = []
         self.requests = 0
 
     # What is seen.
@@ -158,30 +160,21 @@ class Auditor:
             if mark is not None and mark[0] == row.internal_id and mark[1] > self._now_ms():
                 self._wrong(f"event {row.internal_id} was pruned while its id is remembered")
 
-    def signalled(self, signal: str, data: bytes) -> None:
-        self._signals.add(_signal(signal, data))
-
-    def acknowledged_signal(self, signal: str, data: bytes, run_id: str) -> None:
-        run = self.runs.get(run_id)
-        has_failed = run is not None and run.row.status == RunStatus.FAILED  # Its state became too large.
-        if not self._signals_taken[_signal(signal, data)] and not has_failed:
-            self._wrong(f"signal {signal} {data!r} was answered with 200, and no run got it")
-
     def step_ran(self, request: Request, step_id: str, result: bytes) -> None:
         results = self._results.setdefault((request.run_id, step_id), set())
-        results.add(_plain(result))
+        results.add(plain(result))
         self._seen["run: a step ran more than once"] += len(results) > 1
 
     def step_raised(self, request: Request, step_id: str, error: bytes) -> None:
-        self._errors.setdefault((request.run_id, step_id), set()).add(_plain(error))
+        self._errors.setdefault((request.run_id, step_id), set()).add(plain(error))
         self.call_failed(request.item_id, request.generation)
 
     def returned(self, request: Request, output: bytes) -> None:
-        self._outputs.setdefault(request.run_id, set()).add(_plain(output))
+        self._outputs.setdefault(request.run_id, set()).add(plain(output))
 
     def raised(self, request: Request, error: bytes) -> None:
         errors = self._raised.setdefault(request.run_id, {})
-        errors.setdefault(_plain(error), set()).add((request.item_id, request.generation))
+        errors.setdefault(plain(error), set()).add((request.item_id, request.generation))
         self.call_failed(request.item_id, request.generation)
 
     def call_failed(self, item_id: str, generation: int) -> None:
@@ -221,7 +214,7 @@ class Auditor:
 
     def _check_memos(self, name: str, request: Request, run: Run) -> None:
         for step_id, memo in request.raw_memos.items():
-            if step_id not in run.memos or memo != _plain(run.memos[step_id]):
+            if step_id not in run.memos or memo != plain(run.memos[step_id]):
                 self._wrong(f"{name} has {memo!r} for step {step_id}, stored is {run.memos.get(step_id)!r}")
 
     def sending(self, request: Request, *, is_replaced: bool = False) -> None:
@@ -252,7 +245,7 @@ class Auditor:
             self._wrong(f"{name} went to {request.url}, its function is at {sorted(dispatch.urls)}")
         if not self.functions[run.row.function_id].active:
             self._seen["deploy: run of a removed function called at its last URL"] += 1
-        event = _plain(orjson.dumps(request.event))
+        event = plain(orjson.dumps(request.event))
         if run.event_seen not in (None, event):
             self._wrong(f"{name} has another event than the requests before it")
         run.event_seen = event
@@ -262,6 +255,7 @@ class Auditor:
     def applied(self, batch: Batch) -> None:
         """One batch became durable."""
         self._seq += 1
+        self.waits.seq = self._seq
         if batch.now_ms > self._now_ms():
             self._wrong(f"a batch was decided {batch.now_ms - self._now_ms()} ms ahead of every clock")
         if batch.now_ms < self._committed_ms:
@@ -278,10 +272,10 @@ class Auditor:
             self._put_run(row, batch)
             touched[row.run_id] = None
         closing = {
-            wait_id: self.waits.pop(wait_id, None) for wait_id in map(str, batch.gone.get(WaitRow, {}))
+            wait_id: self.waits.open.pop(wait_id, None) for wait_id in map(str, batch.gone.get(WaitRow, {}))
         }
         for row in self._rows(batch, WaitRow):
-            self._put_wait(row)
+            self.waits.put(row)
             touched[row.run_id] = None
         memo_of = {(e.run_id, e.step_id): e for e in batch.journal if e.kind == JournalKind.MEMO}
         for entry in batch.journal:
@@ -289,7 +283,7 @@ class Auditor:
             touched[entry.run_id] = None
         for wait in closing.values():
             if wait is not None:
-                self._close_wait(wait, memo_of.get((wait.row.run_id, wait.row.step_id)), batch)
+                self.waits.close(wait, memo_of.get((wait.row.run_id, wait.row.step_id)), batch)
                 touched[wait.row.run_id] = None
         for item_id in map(str, batch.gone.get(ItemRow, {})):
             item = self.items.pop(item_id, None)
@@ -309,7 +303,7 @@ class Auditor:
         for event in new_events:
             if event is not None:
                 self._check_started(event)
-        self._check_signals(batch)
+        self.waits.check_batch(batch)
 
     def _rows(self, batch: Batch, kind: type[Any]) -> list[Any]:
         return list(batch.rows.get(kind, {}).values())
@@ -409,18 +403,18 @@ class Auditor:
             return
         run.ended = self._seq
         self._seen[f"run: {row.status.lower()}"] += 1
-        output = _plain(row.output) if row.output is not None else None
+        output = plain(row.output) if row.output is not None else None
         if row.status == RunStatus.COMPLETED and output not in self._outputs.get(row.run_id, ()):
             self._wrong(f"run {row.run_id} ended with {row.output!r}, which its app never returned")
         if row.status == RunStatus.FAILED:
             self._check_failure(run, output or b"", batch)
 
     def _check_failure(self, run: Run, output: bytes, batch: Batch) -> None:
-        """A run fails by what its app raised in a call that was not replaced, or by an error of the server."""
+        """A run fails by what its app raised in a call that was not replaced, or by an own error."""
         error: Any = orjson.loads(output or b"{}")
         if error.get("message") == CONFLICT:
             self._seen["wait: signal conflict"] += 1
-            waits = [wait.row for wait in self.waits.values()] + self._rows(batch, WaitRow)
+            waits = [wait.row for wait in self.waits.open.values()] + self._rows(batch, WaitRow)
             if not any(row.kind == WaitKind.SIGNAL and row.name in run.signals for row in waits):
                 self._wrong(f"run {run.row.run_id} failed by a signal conflict, and nobody waits for one")
             return
@@ -444,18 +438,6 @@ class Auditor:
         if opened != function.cancels:
             self._wrong(f"run {run.row.run_id} has {'a' if opened else 'no'} cancelOn, unlike its function")
 
-    def _check_signals(self, batch: Batch) -> None:
-        """At most one wait gets a signal."""
-        for row in self._rows(batch, WaitRow):
-            if row.kind == WaitKind.SIGNAL and row.name:
-                open_waits = [
-                    one.row.wait_id
-                    for one in self.waits.values()
-                    if one.row.kind == WaitKind.SIGNAL and one.row.name == row.name
-                ]
-                if len(open_waits) > 1:
-                    self._wrong(f"the waits {open_waits} would all get the signal {row.name}")
-
     def _may_start(self, function_id: str, event: StoredEvent) -> bool:
         """An event sent again starts what was not there the first time."""
         function = self.functions[function_id]
@@ -463,19 +445,6 @@ class Auditor:
             return True
         data = {"k": event.k}
         return function.active and function.event == event.row.name and _is_true(function.expression, data)
-
-    def _put_wait(self, row: WaitRow) -> None:
-        known = self.waits.get(row.wait_id)
-        if known is not None:
-            if row.kind == WaitKind.SIGNAL and row == known.row._replace(name=""):
-                known.row = row  # Another wait replaced it.
-                self._seen["wait: signal replaced"] += 1
-            else:
-                self._wrong(f"wait {row.wait_id} was opened twice")
-            return
-        self.waits[row.wait_id] = Wait(row, self._seq)
-        if row.run_id in self.runs and row.kind != WaitKind.CANCEL:
-            self.runs[row.run_id].waits.add(row.wait_id)
 
     def _append(self, entry: JournalRow) -> None:
         run = self.runs.get(entry.run_id)
@@ -499,116 +468,16 @@ class Auditor:
         memo = orjson.loads(entry.payload)
         op = orjson.loads(entry.meta).get("op")
         key = (entry.run_id, entry.step_id)
-        if op == "StepRun" and _plain(orjson.dumps(memo["data"])) not in self._results.get(key, ()):
+        if op == "StepRun" and plain(orjson.dumps(memo["data"])) not in self._results.get(key, ()):
             self._wrong(f"memo {entry.payload!r} of {key} is no result of the step")
-        if op == "StepFailed" and _plain(orjson.dumps(memo["error"])) not in self._errors.get(key, ()):
+        if op == "StepFailed" and plain(orjson.dumps(memo["error"])) not in self._errors.get(key, ()):
             self._wrong(f"memo {entry.payload!r} of {key} is no error of the step")
         if op == "WaitForSignal" and memo is not None:
-            self._take_signal(entry)
+            self.waits.take_signal(entry)
         if op == "Sleep":
             early_ms = run.sleeps.get(entry.step_id, 0) - entry.at_ms
             if memo is not None or early_ms > 0:
                 self._wrong(f"sleep {key} ended {early_ms} ms early with {memo}")
-
-    def _take_signal(self, entry: JournalRow) -> None:
-        """A wait got a signal, maybe within the batch that opened it."""
-        signal = _plain(orjson.dumps(orjson.loads(entry.payload or b"")["data"]))
-        self._signals_taken[signal] += 1
-        if signal not in self._signals:
-            self._wrong(f"step {entry.step_id} of {entry.run_id} got {signal!r}, which nobody sent")
-        if self._signals_taken[signal] > 1:
-            self._wrong(f"the signal {signal!r} ended {self._signals_taken[signal]} waits")
-
-    def _close_wait(self, wait: Wait, memo: JournalRow | None, batch: Batch) -> None:
-        row = wait.row
-        self._closed.append(wait)
-        wait.closed = self._seq
-        run = self.runs[row.run_id]
-        run.waits.discard(row.wait_id)
-        if memo is None:
-            wait.how = "end" if run.ended else "timeout"
-            if wait.how == "timeout" and (row.kind != WaitKind.CANCEL or row.fires_at_ms > batch.now_ms):
-                self._wrong(f"{row.kind} wait {row.wait_id} vanished without a memo")
-            return
-        meta = orjson.loads(memo.meta)
-        payload = memo.payload or b""
-        if row.kind == WaitKind.SLEEP or meta.get("timeout"):
-            wait.how = "timeout"
-            if memo.at_ms < row.fires_at_ms:
-                self._wrong(f"timer of {row.wait_id} fired {row.fires_at_ms - memo.at_ms} ms early")
-            if row.kind == WaitKind.INVOKE:
-                self._check_child_is_running(row)
-            elif payload != b"null":
-                self._wrong(f"wait {row.wait_id} timed out with {payload!r}")
-        elif row.kind == WaitKind.EVENT:
-            wait.how, wait.event = "event", meta.get("event", "")
-            self._check_woken(wait, run, payload)
-        elif row.kind == WaitKind.SIGNAL:
-            wait.how = "signal"
-        else:
-            wait.how = "child"
-            self._check_child_result(row, payload)
-        if row.kind in (WaitKind.EVENT, WaitKind.SIGNAL):
-            how = (
-                "its timeout"
-                if wait.how == "timeout"
-                else f"{'an' if wait.how == 'event' else 'a'} {wait.how}"
-            )
-            self._seen[f"wait: ended by {how}"] += 1
-        elif row.kind == WaitKind.INVOKE:
-            self._seen["invoke: timed out" if wait.how == "timeout" else "invoke: answered by its run"] += 1
-
-    def _check_woken(self, wait: Wait, run: Run, payload: bytes) -> None:
-        row = wait.row
-        event = self.events.get(wait.event)
-        if event is None:
-            self._wrong(f"wait {row.wait_id} was ended by the unknown event {wait.event}")
-            return
-        if event.row.body != payload:
-            self._wrong(f"wait {row.wait_id} got {payload!r}, the event is {event.row.body!r}")
-        if event.seq < wait.opened:
-            self._wrong(f"wait {row.wait_id} was ended by {wait.event}, which was there before it")
-        if event.duplicate:
-            self._wrong(f"wait {row.wait_id} was ended by {wait.event}, a duplicate")
-        if wait.event == run.row.event_id:
-            self._wrong(f"wait {row.wait_id} was ended by the run's own event")
-        if not self._is_for(wait, event, run):
-            self._wrong(f"wait {row.wait_id} for {row.name} {row.expression!r} got {payload!r}")
-
-    def _is_for(self, wait: Wait, event: StoredEvent, run: Run) -> bool:
-        return event.row.name == wait.row.name and (not wait.row.expression or event.k == run.k)
-
-    def _child_of(self, row: WaitRow) -> Run | None:
-        return next((run for run in self.runs.values() if run.row.parent == row.wait_id), None)
-
-    def _check_child_is_running(self, row: WaitRow) -> None:
-        child = self._child_of(row)
-        if child is None or not 0 < child.ended < self._seq:
-            return
-        if (child.row.ended_at_ms or 0) < row.fires_at_ms:  # Otherwise both came due together.
-            self._wrong(f"invocation {row.wait_id} timed out although {child.row.run_id} had ended")
-
-    def _check_child_result(self, row: WaitRow, payload: bytes) -> None:
-        child = self._child_of(row)
-        memo = orjson.loads(payload)
-        parent = self.runs[row.run_id]
-        if child is not None and self._app_of(child) != self._app_of(parent):
-            self._seen["invoke: from another app"] += 1
-        if child is None:
-            if "could not find function" not in str(memo):
-                self._wrong(f"invocation {row.wait_id} got {payload!r} and has no run")
-            return
-        if not child.ended:
-            self._wrong(f"invocation {row.wait_id} got {payload!r} of a run that has not ended")
-        elif child.row.output is not None:
-            key = "data" if child.row.status == RunStatus.COMPLETED else "error"
-            if memo != {key: orjson.loads(child.row.output)}:
-                self._wrong(
-                    f"invocation {row.wait_id} got {payload!r}, its run ended with {child.row.output!r}"
-                )
-
-    def _app_of(self, run: Run) -> str:
-        return self.functions[run.row.function_id].slug.partition("-")[0]
 
     # Items.
 
@@ -662,7 +531,7 @@ class Auditor:
             self._seen["run: retried"] += 1
             wait_ms = row.due_at_ms - batch.now_ms
             if dispatch is not None and dispatch.not_before_ms:
-                if row.due_at_ms < dispatch.not_before_ms:
+                if row.due_at_ms < dispatch.not_before_ms - CLOCKS_DIFFER_MS:
                     early_ms = dispatch.not_before_ms - row.due_at_ms
                     self._wrong(f"item {row.item_id} is tried again {early_ms} ms before its Retry-After")
             elif wait_ms < RETRY_DELAYS_MS[min(before.attempt, 9)]:
@@ -705,9 +574,7 @@ class Auditor:
             left = [row for row in rows._rows[kind].values() if not self._is_damaged(row)]
             if left:
                 self._wrong(f"left behind in storage: {sorted(left)[:3]}")
-        for wait in self._closed:
-            if wait.row.kind in (WaitKind.EVENT, WaitKind.CANCEL):
-                self._check_not_missed(wait)
+        self.waits.check_settled()
 
     def _is_damaged(self, row: Any) -> bool:
         return getattr(row, "run_id", "") in self.damaged or (
@@ -744,36 +611,6 @@ class Auditor:
         if len(found) != 1:
             self._wrong(f"the failed run {run.row.run_id} has {len(found)} failure events")
 
-    def _check_not_missed(self, wait: Wait) -> None:
-        """An event whose request began after the wait was committed must have ended it."""
-        run = self.runs[wait.row.run_id]
-        for client in self.acknowledged.values():
-            event = self.events.get(client.internal_id)
-            if event is None or event.duplicate:
-                continue
-            if not (wait.opened < client.began and wait.opened < event.seq < wait.closed):
-                continue
-            self._seen["wait: event began after it opened"] += 1
-            if event.row.internal_id == run.row.event_id or not self._is_for(wait, event, run):
-                continue
-            by = self.events.get(wait.event)
-            if by is not None and by.seq <= event.seq:
-                continue
-            if wait.how == "timeout" and wait.row.fires_at_ms <= event.decided_ms:
-                continue  # Its moment had come when the event was decided.
-            if wait.how == "end" and wait.row.kind == WaitKind.EVENT:
-                continue
-            if wait.row.run_id in self.damaged:
-                continue
-            if wait.row.kind == WaitKind.CANCEL and (
-                run.row.status != RunStatus.COMPLETED or run.last_sent <= event.seq
-            ):
-                continue  # Its answer had come before; or a child that the same event cancels failed it.
-            self._wrong(
-                f"{wait.row.kind} wait {wait.row.wait_id} (opened {wait.opened}, closed {wait.closed} by "
-                f"{wait.how}) missed event {event.row.internal_id} (began {client.began}, stored {event.seq})"
-            )
-
     def note(self, problem: str) -> None:
         """Somebody else in the world found something wrong."""
         self._wrong(problem)
@@ -791,15 +628,6 @@ class Auditor:
         if self.problems:
             listed = "\n".join(f"  - {problem}" for problem in self.problems)
             raise AuditError(f"{self._describe}\n{listed}")
-
-
-def _signal(signal: str, data: bytes) -> bytes:
-    return _plain(b'{"signal":"%b","data":%b}' % (signal.encode(), data))
-
-
-def _plain(text: bytes) -> bytes:
-    """One form for all texts of the same JSON value."""
-    return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
 
 
 def _is_true(expression: str | None, data: dict[str, Any]) -> bool:

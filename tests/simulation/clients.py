@@ -168,12 +168,12 @@ class Clients:
     async def _signal(self, number: int) -> None:
         node, signal, data = self._world.node, self._chance.choice(SIGNALS), {"n": number}
         auditor = self._world.auditor
-        auditor.signalled(signal, json.dumps(data))
+        auditor.waits.signalled(signal, json.dumps(data))
         if node is not None:
             with suppress(NodeDownError):
                 status, answer = await node.request(send_signal, {"signal": signal, "data": data})
                 if status == 200:
-                    auditor.acknowledged_signal(signal, json.dumps(data), answer["data"]["run_id"])
+                    auditor.waits.acknowledged_signal(signal, json.dumps(data), answer["data"]["run_id"])
 
     async def _cancel(self) -> None:
         live = [run_id for run_id, run in self._world.auditor.runs.items() if not run.ended]

@@ -142,14 +142,12 @@ class Deployments:
             del hosts[old]
 
     async def settle(self) -> None:
-        """The last word of every app, after all that is under way; what has another name by now is removed."""
-        while self._running:
-            await asyncio.sleep(1)
+        """The last word of every app, after all that is under way; what has another name now is removed."""
         world = self._world
         for _ in range(SYNC_TRIES):
             node = world.node
             await asyncio.sleep(0.5)
-            if node is None or node.engine.failure is not None:
+            if self._running or node is None or node.engine.failure is not None:
                 continue
             names = {app.name for app in world.apps}
             apps = [row for row in node.engine.functions.apps.values() if row.archived_at_ms is None]

@@ -1,8 +1,8 @@
 """An asyncio event loop whose time is a number and whose scheduling is drawn from a seed.
 
 Nothing here waits: when no callback is ready, time jumps to the next timer. Among ready callbacks the next
-one is drawn at random, so that tasks interleave as differently as they ever might. There are no sockets,
-threads or subprocesses: whoever asks for one gets `NotImplementedError`.
+one is drawn at random, so that tasks interleave as differently as they ever might. What is given to a thread
+is done at once. There are no sockets or subprocesses: whoever asks for one gets `NotImplementedError`.
 """
 
 import asyncio
@@ -84,6 +84,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if handle._cancelled or (self.hold is not None and self.hold(handle)):
             return
         handle._run()
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """The result of a function, which no other thread may delay or reorder."""
+        future: asyncio.Future[Any] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
     def put_back(self, handles: Iterable[asyncio.Handle]) -> None:
         """Make callbacks ready that were held."""

@@ -1,4 +1,4 @@
-"""Books that the auditor keeps of one matter each: slots, schedules, owners of shards, and the forgotten past."""
+"""Books that the auditor keeps of one matter each: slots, schedules, owners of shards, the forgotten past."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class CronBook:
         policy: str,
         jittered: set[str],
     ) -> None:
-        """Each slot of each schedule ran once and not early; none was left out if all were to be caught up."""
+        """Each slot of each schedule ran once and not early; with the policy `all` none was left out."""
         slots: dict[str, list[tuple[int, int]]] = {}
         for run in runs:
             if run.row.cron is None:
@@ -141,6 +141,8 @@ class PastBook:
         self._seen = seen
         self._damaged = damaged
         self._keep_ms = keep_ms
+        self.is_without_time = False
+        """Whether the clock has jumped."""
         self.before_ms = 0
         """What is older may be gone, where nothing needs it."""
         self._gone_runs: set[str] = set()
@@ -195,10 +197,13 @@ class PastBook:
                 self._wrong(f"mark {row.key} was pruned {row.expires_at_ms - domain_ms} ms before its end")
 
     def _refers(self, message: bytes, event: EventRow) -> bool:
-        """Whether a message needs an event. One to a damaged run waits for as long as that is not mended."""
-        if any(run_id.encode() in message for run_id in self._damaged):
-            return False
-        return event.internal_id.encode() in message
+        """Whether a message needs an event that is to be there.
+
+        One to a damaged run waits for as long as that is not mended, and while the clock jumps a day is nothing.
+        """
+        is_damaged = any(run_id.encode() in message for run_id in self._damaged)
+        is_needed = not (self.is_without_time or is_damaged)
+        return is_needed and event.internal_id.encode() in message
 
     def _note_kept(self, known: dict[str, Run]) -> None:
         """Count the old runs that were kept, each with its event, because they live."""

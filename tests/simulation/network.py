@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from inngest_server.execution.transport import Response, TransportError
+from inngest_server.execution.http1 import Headers, Response
+from inngest_server.execution.transport import TransportError
 
 from .apps import App, Request
 from .auditor import Auditor
@@ -21,10 +22,11 @@ from .process import OWNER, Process
 
 SIGNING_KEY = "7468697320697320612074657374206b6579"
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-SDK = {"x-inngest-sdk": "x"}
+SDK = Headers({"x-inngest-sdk": "x"})
+PAGE = Headers({"content-type": "text/html"})
 GARBAGE: dict[str, Response] = {
-    "a proxy's page": Response(502, {"content-type": "text/html"}, HTML),
-    "a page with 200": Response(200, {"content-type": "text/html"}, HTML),
+    "a proxy's page": Response(502, PAGE, HTML),
+    "a page with 200": Response(200, PAGE, HTML),
     "an op without id": Response(206, SDK, b'[{"op":"StepRun"}]'),
     "an unknown op": Response(206, SDK, b'[{"op":"Teleport","id":"a"}]'),
     "a sleep without a moment": Response(206, SDK, b'[{"op":"Sleep","id":"a","name":"soon"}]'),
@@ -49,8 +51,8 @@ GARBAGE: dict[str, Response] = {
     "a stream in a stream": Response(201, SDK, b' {"status":201,"body":"{}","headers":{}}'),
     "a stream with a page": Response(201, SDK, b' {"status":502,"body":"<html>","headers":{}}'),
 }
-"""Each class of answers that no app should give; every one must count as a failed try and no more."""
-EMPTY = Response(206, {"x-inngest-sdk": "x", "x-inngest-req-version": "2"}, b"[]")
+"""Answers that no app should give. Each is a failed try, an ended run or an odd step, and no more."""
+EMPTY = Response(206, Headers({"x-inngest-sdk": "x", "x-inngest-req-version": "2"}), b"[]")
 
 
 @dataclass
@@ -199,7 +201,7 @@ class Network:
             until_ms = (self._now_ms() // 1000 + seconds) * 1000
             retry_after = format_datetime(datetime.fromtimestamp(until_ms / 1000, UTC), usegmt=True)
         self._auditor.asked_to_wait(request.item_id, request.generation, until_ms)
-        headers = {"retry-after": retry_after}
+        headers = Headers({"retry-after": retry_after})
         if not answer.done():
             answer.set_result(Response(self._chance.choice((429, 503)), headers, b"busy"))
 

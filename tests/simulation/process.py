@@ -29,7 +29,7 @@ OWNER: contextvars.ContextVar[Process | None] = contextvars.ContextVar("owner", 
 
 def hold(handle: asyncio.Handle) -> bool:
     """Keep a callback whose process is paused; whether it was."""
-    owner = handle._context.get(OWNER)  # type: ignore[attr-defined]
+    owner = handle._context.get(OWNER)
     if owner is None or not owner.is_paused:
         return False
     owner.held.append(handle)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow, WaitRow
 
@@ -93,3 +95,8 @@ class Dispatch:
     failed: bool = False
     not_before_ms: int = 0
     """Before which the app asked not to be called again."""
+
+
+def plain(text: bytes) -> bytes:
+    """One form for all texts of the same JSON value."""
+    return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)

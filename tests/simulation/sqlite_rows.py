@@ -86,7 +86,7 @@ class SQLiteRows:
             for lane in lanes:
                 lane.stop()
         # They are due by real time, and a task of their own.
-        self._storage._checkpoints.after_commit = lambda: None  # type: ignore[method-assign]
+        self._storage._checkpoints.after_commit = lambda: None
         finished(self._storage.open())
 
     def reopen(self) -> None:

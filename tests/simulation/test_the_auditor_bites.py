@@ -19,9 +19,9 @@ from inngest_server.engine.facts import Pending
 from inngest_server.engine.live import Live
 from inngest_server.engine.timers import Timer, Timers
 from inngest_server.engine.work import Work
+from inngest_server.events.records import EventRow
 from inngest_server.execution import driver as driver_module
 from inngest_server.flow_control.concurrency import SlotTable
-from inngest_server.events.records import EventRow
 from inngest_server.runs import answered, decide, finish
 from inngest_server.runs import start as start_module
 from inngest_server.runs.decision import Decision, TellParent

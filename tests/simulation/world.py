@@ -1,9 +1,9 @@
 """A whole world in one thread and from one seed: nodes, their disk, the network, apps, clients and clocks.
 
-Real are the engine with its loops, the HTTP driver, the reading and making of events, and the memory storage;
-in some worlds SQLite beside it. Simulated are time, the order in which ready tasks run, the disk, the network,
-the apps and the clients. A process crash ends every task of the node between two awaits; another one starts
-on the same rows. A process that is paused goes on later, when another one may have taken its place.
+Real are the engine with its loops, the HTTP driver, the reading and making of events, and the memory
+storage; in some worlds SQLite beside it. Simulated are time, the order in which ready tasks run, the disk,
+the network, the apps and the clients. A process crash ends every task of the node between two awaits; another
+one starts on the same rows. A process that is paused goes on later, when another one may have its place.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from inngest_server.engine import retention as retention_module
 from inngest_server.engine import work as work_module
 from inngest_server.execution import compose as compose_module
 from inngest_server.execution.answers import read_answer
-from inngest_server.execution.transport import Response
+from inngest_server.execution.http1 import Response
 from inngest_server.runs.facts import Answered, CallFailed
 from inngest_server.runs.run import Limits
 
@@ -217,7 +217,7 @@ class World:
             raise
 
     def _interrupt(self) -> None:
-        """Between two callbacks the process dies, is told to end, or is stopped; a supervisor starts another."""
+        """Between two callbacks the process dies, is told to end, or is stopped; another one is started."""
         node, draw = self.node, self.chance.random()
         self._schedule_interrupt()
         if node is None:
@@ -288,6 +288,7 @@ class World:
             step_ms = chance.choice((-5, -1, 1, 5)) * HOUR_MS + chance.randrange(60_000)
             self.seen[f"clock: jumped {'forward' if step_ms > 0 else 'back'}"] += 1
             self.clock.offset_ms += step_ms
+            self.auditor.past.is_without_time = True
             if self.node is not None and chance.random() < 0.5:
                 self.node.engine._wake_up()
 
@@ -459,7 +460,7 @@ class World:
             ("loading", engine._loader._waiting),
             ("to_load", engine._loader._to_load),
             ("events_to_load", engine._loader._events),
-            ("undecided_events", engine.undecided_events),
+            ("undecided_events", engine.admission.events),
             ("live runs", live.run_count() - len(held)),
             ("idle", [run_id for run_id in live._idle if run_id not in held]),
             ("calls under way", node.driver.under_way),
@@ -503,7 +504,7 @@ def quiet_logs() -> Iterator[list[Any]]:
 
 @contextmanager
 def engine_bounds(facts_per_batch: int, told_max: int, *, state_bytes: int) -> Iterator[None]:
-    """Small batches show what large ones hide; a small state is fetched; pruning need not come each minute."""
+    """Small batches show what large ones hide, a small state is fetched, and pruning comes less often."""
     with ExitStack() as patches:
         for module, name, value in (
             (engine_module, "FACTS_PER_BATCH", facts_per_batch),

@@ -394,5 +394,4 @@ def test_the_elements_of_any_array_are_those_that_parsing_gives(value: list[Any]
 )
 def test_what_is_no_array_has_no_elements(text: bytes) -> None:
     with pytest.raises(InvalidJSONError):
-        for element in elements(text):
-            parse(element)
+        _ = [parse(element) for element in elements(text)]

@@ -20,6 +20,7 @@ from inngest_server.cli.repair import back_up, rebuild_indexes, repair_stopped
 from inngest_server.engine.repairs import Repair, Repaired, RepairKind
 from inngest_server.storage.protocol import StorageError
 from inngest_server.storage.sqlite.lock import FILE_NAME as LOCK_NAME
+from inngest_server.storage.sqlite.log_file import what_is_lost
 from inngest_server.storage.sqlite.migrations import readable_version
 from inngest_server.storage.sqlite.storage import FILE_NAME
 from inngest_server.wire.signature import InvalidSigningKeyError, check_signing_key
@@ -46,6 +47,8 @@ class Patient(NamedTuple):
     connection: sqlite3.Connection
     version: int
     is_live: bool
+    log_damage: str
+    """See `what_is_lost`."""
     """Whether a server runs on it."""
 
     @property
@@ -127,7 +130,9 @@ def _examine(directory: Path, signing_key: str | None, case: Case, report: "_Tex
     try:
         report.begin(patient)
         progress = _Progress()
-        for result in examine(patient.connection, progress, is_live=patient.is_live):
+        for result in examine(
+            patient.connection, progress, is_live=patient.is_live, log_damage=patient.log_damage
+        ):
             progress.clear()
             case.results.append(result)
             report.examined(result)
@@ -233,12 +238,13 @@ def _open(directory: Path) -> Patient:
     has_log = path.with_name(f"{FILE_NAME}-wal").exists()
     mode = "mode=ro" if is_live or has_log else "immutable=1"
     connection = None
+    log_damage = what_is_lost(path) if has_log else ""
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(path.absolute()))}?{mode}", uri=True, timeout=5, isolation_level=None
         )
         connection.text_factory = _lenient_text
-        return Patient(path, connection, readable_version(connection, path), is_live)
+        return Patient(path, connection, readable_version(connection, path), is_live, log_damage)
     except (sqlite3.Error, StorageError, UnicodeDecodeError) as error:
         if connection is not None:
             connection.close()

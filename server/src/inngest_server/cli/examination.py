@@ -8,7 +8,6 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -28,7 +27,6 @@ from inngest_server.runs.records import (
 )
 from inngest_server.storage.records import KEY_WIDTH, TABLES, MessageRow
 from inngest_server.storage.sqlite.checks import PAYLOADS
-from inngest_server.storage.sqlite.log_file import what_is_lost
 from inngest_server.storage.sqlite.statements import columns_of
 from inngest_server.wire import json
 
@@ -64,11 +62,18 @@ class Reader:
     """Reads a database page by page and counts the rows."""
 
     def __init__(
-        self, connection: sqlite3.Connection, progress: Callable[[int], None], *, is_live: bool
+        self,
+        connection: sqlite3.Connection,
+        progress: Callable[[int], None],
+        *,
+        is_live: bool,
+        log_damage: str,
     ) -> None:
         self.connection = connection
         self.is_live = is_live
         """Whether a server runs on it."""
+        self.log_damage = log_damage
+        """See `what_is_lost`."""
         self.examined = 0
         self._progress = progress
 
@@ -121,10 +126,16 @@ def examine(
     progress: Callable[[str, int], None] = lambda name, rows: None,
     *,
     is_live: bool = False,
+    log_damage: str = "",
 ) -> Iterator[Result]:
     """Run all checks, one after the other; those that would hold up a server are made shorter beside one."""
     for check in CHECKS:
-        reader = Reader(connection, lambda rows, name=check.name: progress(name, rows), is_live=is_live)
+        reader = Reader(
+            connection,
+            lambda rows, name=check.name: progress(name, rows),
+            is_live=is_live,
+            log_damage=log_damage,
+        )
         result = Result(check)
         repairs: dict[Repair | Reindex, str] = {}
         try:
@@ -157,8 +168,7 @@ MENDING: dict[type[Any], RepairKind] = {
 
 
 def _structure(reader: Reader) -> Findings:
-    ((_, _, path),) = reader.connection.execute("PRAGMA database_list")
-    lost = what_is_lost(Path(path))
+    lost = reader.log_damage
     if lost:
         yield Finding(f"write-ahead log: {lost}")
     # Comparing tables with their indexes takes long, and a long read keeps a server's log from being emptied.

@@ -18,7 +18,8 @@ import structlog
 from inngest_server.cli.examination import Reindex
 from inngest_server.clock import SystemClock, system_random
 from inngest_server.engine.engine import Engine
-from inngest_server.engine.repairs import Repair, Repaired, RepairKind, repair, unblock
+from inngest_server.engine.messages import run_of
+from inngest_server.engine.repairs import Repair, Repaired, RepairKind, give_up, repair, unblock
 from inngest_server.storage.sqlite import SQLiteStorage
 from inngest_server.storage.sqlite.lock import DirectoryLock
 
@@ -90,7 +91,7 @@ async def _repair(directory: Path, wanted: Sequence[Repair]) -> list[Repaired]:
                 if one not in done:
                     done[one] = await repair(engine, one)
                 elif one.kind is RepairKind.MEND_WAIT:
-                    await repair(engine, Repair(RepairKind.FAIL_RUN, one.key.partition(".")[0]))
+                    await give_up(engine, run_of(one.key))
         finally:
             deciding.cancel()
             await asyncio.gather(deciding, return_exceptions=True)

@@ -1,7 +1,7 @@
 """Notices that the machine's clock was set, or that the machine slept.
 
-The engine's alarm counts monotonic time, as timers of an event loop do. When the wall clock jumps forward, what
-became due must start now and not when the alarm would have rung.
+The engine's alarm counts monotonic time, as timers of an event loop do. When the wall clock jumps forward,
+what became due must start now and not when the alarm would have rung.
 """
 
 import asyncio

@@ -20,6 +20,7 @@ import structlog
 
 from inngest_server.clock import Clock, RandomSource
 from inngest_server.engine import crons, events, syncs
+from inngest_server.engine.admission import Admission
 from inngest_server.engine.counters import Counters, count_answer
 from inngest_server.engine.facts import (
     AppAdded,
@@ -111,8 +112,7 @@ class Engine:
         self._loader = Loader(storage, self._work, self._events_inbox, now_ms=self.now_ms, failed=self._fail)
         self._loader.wake = self._wake_loader
         self._domain_ms = 0
-        self._undecided_events = 0
-        self._undecided_bytes = 0
+        self.admission = Admission(clock, self.options)
         self._wake: asyncio.Future[None] | None = None
         self._load_wake: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -184,17 +184,11 @@ class Engine:
         """Return if events may be sent now; asked before their body is read.
 
         Raises:
-            EngineUnavailableError: storage failed, or too many events wait to be decided.
+            EngineUnavailableError: storage failed, or too much waits to be decided.
         """
         if self._refusal is not None:
             raise EngineUnavailableError(f"the server cannot store anything now: {self._refusal}")
-        options = self.options
-        if (
-            self._undecided_events >= options.undecided_events_max
-            or self._undecided_bytes >= options.undecided_bytes_max
-        ):
-            waiting = self._undecided_events
-            raise EngineUnavailableError(f"{waiting} events wait to be decided; send again later")
+        self.admission.check()
 
     def ask_events(self, fact: EventsSent) -> "asyncio.Future[Any]":
         """As `ask`, for events and invocations: what storage knows of their ids is read first.
@@ -207,33 +201,18 @@ class Engine:
         """
         if self._refusal is not None:
             raise EngineUnavailableError(f"the server cannot store anything now: {self._refusal}")
-        size = sum(len(event.body) for event in fact.events)
-        self._undecided_events += len(fact.events)
-        self._undecided_bytes += size
-        pending = Pending(fact, asyncio.get_running_loop().create_future())
-        assert pending.reply is not None
-        pending.reply.add_done_callback(lambda _: self._events_decided(len(fact.events), size))
-        self._queue_events(pending, fact)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        number = self.admission.enter(fact.events)
+        reply.add_done_callback(lambda _: self.admission.leave(number, fact.events))
+        self._queue_events(Pending(fact, reply), fact)
         self._wake_up()
-        return pending.reply
+        return reply
 
     def _queue_events(self, pending: Pending, fact: EventsSent) -> None:
         if fact.is_repeatable:
             self._loader.wait_for_marks(pending)
         else:
             self._events_inbox.append(pending)
-
-    def _events_decided(self, count: int, size: int) -> None:
-        self._undecided_events -= count
-        self._undecided_bytes -= size
-
-    @property
-    def undecided_events(self) -> int:
-        return self._undecided_events
-
-    @property
-    def undecided_bytes(self) -> int:
-        return self._undecided_bytes
 
     # The loops.
 
@@ -376,8 +355,7 @@ class Engine:
                     pending.result = fact.decide(self._work, now_ms)
                 case Released():
                     pending.result = fact.entity in self._work.held
-                    if pending.result:
-                        self._work.release(fact.entity)
+                    self._work.release(fact.entity)
                 case SignalSent():
                     pending.result = self._deliver_signal(pending, fact, now_ms)
                     return
@@ -425,7 +403,7 @@ class Engine:
         if isinstance(fact, SignalArrived) and not decision.gone_waits:
             pending.result = None  # Another signal was faster while the content was loaded.
         self._work.settle(pending)
-        if decision.ended and run_id in self._work.held:
+        if decision.ended:
             self._work.release(run_id)
 
     def _is_sending(self, item_id: str, generation: int) -> bool:

@@ -46,6 +46,9 @@ class HeldTable:
     def __contains__(self, entity: str) -> bool:
         return entity in self._held
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def all(self) -> dict[str, Held]:
         """A copy, in the order in which they were held."""
         return dict(self._held)

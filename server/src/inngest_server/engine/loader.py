@@ -158,15 +158,16 @@ class Loader:
 
     def hold(self, run_id: str, why: str) -> None:
         """Set a run aside whose rows cannot be understood."""
-        if run_id not in self._work.held:
-            log.error("engine.run_unreadable", run_id=run_id, detail=why)
         self._work.hold(run_id, "run", why, self._now_ms())
 
     async def _unreadable(self, run_id: str, why: str) -> None:
         """Hold a run; but what ends it can be decided on what is left of it."""
         endings = [one for one in self._waiting[run_id] if isinstance(one.fact, Ending)]
         run, generation = self._work.live.find_run(run_id), self._generation
-        if endings and run is not None:
+        if run is None:
+            self._give_back(run_id)  # It ended meanwhile.
+            return
+        if endings:
             try:
                 content = await self._salvage(run)
             except StorageError as error:
@@ -176,7 +177,7 @@ class Loader:
                     run.content = content
         if generation != self._generation:
             return
-        if run is None or run.content is None:
+        if run.content is None:
             self.hold(run_id, why)
             for one in endings:
                 one.fail(EngineUnavailableError("the server cannot read its storage now"))

@@ -40,5 +40,7 @@ class EngineOptions:
     """`skip`, `one` or `all` slots that were missed while no server ran."""
     undecided_events_max: int = 20_000
     undecided_bytes_max: int = 256 * 1024 * 1024
+    undecided_s_max: float = 1.0
+    """Host time for which the oldest of them may wait before no more are taken."""
     idle_contents_max: int = 5_000
     idle_bytes_max: int = 64 * 1024 * 1024

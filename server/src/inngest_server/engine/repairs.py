@@ -116,6 +116,15 @@ async def _wake(engine: Engine, run_id: str) -> str:
 
 
 async def _fail(engine: Engine, run_id: str) -> str:
+    rows = await engine.storage.salvage(RunRow, [run_id])
+    events = await engine.storage.salvage(EventRow, [row.event_id for row in rows])
+    if any(event.body for event in events):
+        return NOTHING
+    return await give_up(engine, run_id)
+
+
+async def give_up(engine: Engine, run_id: str) -> str:
+    """Let a run fail whose data is known to be damaged; its parent and failure handlers learn of it."""
     detail = "stored data of this run was damaged or lost on disk, so it could not go on"
     if await engine.ask(DamageFound(run_id, detail)) is None:
         return NOTHING
@@ -125,8 +134,8 @@ async def _fail(engine: Engine, run_id: str) -> str:
 async def _settle(engine: Engine, run_id: str) -> str:
     storage = engine.storage
     rows, journal = await storage.salvage(RunRow, [run_id]), await storage.salvage_journal(run_id)
-    if not rows:
-        return NOTHING
+    if not rows or rows != await storage.salvage(RunRow, [run_id]):
+        return NOTHING  # It ended, or began, in between; both are changed at once, so they agree.
     end = journal[-1] if journal and journal[-1].kind == JournalKind.ENDED else None
     row = rows[0]
     if end is not None:
@@ -151,10 +160,7 @@ def _settle_ended(work: Work, stored: RunRow, end: JournalRow, now_ms: int) -> s
     status = _status_of(end) or stored.status
     if not RunStatus(status).has_ended:
         status = RunStatus.FAILED.value
-    row = (run.row if run is not None else stored)._replace(
-        status=status, ended_at_ms=end.at_ms, output=stored.output
-    )
-    row = _with_ordered_times(row)
+    row = _with_ordered_times(_without_damage(stored)._replace(status=status, ended_at_ms=end.at_ms))
     if run is None:
         if row == stored:
             return NOTHING
@@ -166,6 +172,12 @@ def _settle_ended(work: Work, stored: RunRow, end: JournalRow, now_ms: int) -> s
         work.apply(run, decision, now_ms)
         work.release(run.id)
     return f"it has ended as {status}, as its journal says"
+
+
+def _without_damage(row: RunRow) -> RunRow:
+    if row.output != DAMAGED:
+        return row
+    return row._replace(output=error_object("output_lost", "the output of this run was damaged on disk"))
 
 
 def _status_of(end: JournalRow) -> str | None:
@@ -209,7 +221,7 @@ def _note_end(work: Work, row: RunRow, n: int) -> str:
     status = row.status
     if status not in {one.value for one in RunStatus} or not RunStatus(status).has_ended:
         status = RunStatus.FAILED.value
-        work.put(row._replace(status=status))
+        work.put(_without_damage(row)._replace(status=status))
     meta = json.dumps({"status": status, "lost": True})
     kind = JournalKind.ENDED.value
     work.batch.journal.append(JournalRow(row.run_id, n, row.shard, kind, "", row.ended_at_ms, meta, None))
@@ -228,8 +240,11 @@ def _revive(work: Work, stored: RunRow, has_journal: bool) -> str:
 
 
 async def _mend_journal(engine: Engine, run_id: str) -> str:
-    await _fail(engine, run_id)
     storage = engine.storage
+    rows, journal = await storage.salvage(RunRow, [run_id]), await storage.salvage_journal(run_id)
+    if not rows or not _lost_entries(rows[0], journal):
+        return NOTHING
+    await give_up(engine, run_id)
     rows, journal = await storage.salvage(RunRow, [run_id]), await storage.salvage_journal(run_id)
     if not rows or rows[0].ended_at_ms is None:
         return NOTHING
@@ -267,8 +282,7 @@ async def _mend_output(engine: Engine, run_id: str) -> str:
         if run is not None:
             work.put(run.row)
             return WRITTEN_AGAIN
-        lost = error_object("output_lost", "the output of this run was damaged on disk")
-        work.put(rows[0]._replace(output=lost))
+        work.put(_without_damage(rows[0]))
         return "its output is marked as lost"
 
     return await _mend(engine, decide) if rows and rows[0].output == DAMAGED else NOTHING
@@ -293,7 +307,7 @@ async def _mend_event(engine: Engine, internal_id: str) -> str:
         return restored
     unfinished = [row.run_id for row in runs if row.ended_at_ms is None]
     for run_id in unfinished:
-        await _fail(engine, run_id)
+        await give_up(engine, run_id)
 
     def mark(work: Work, now_ms: int) -> str:
         error = json.parse(error_object("event_lost", "the body of this event was damaged on disk"))
@@ -354,7 +368,7 @@ async def _mend_wait(engine: Engine, wait_id: str) -> str:
         return REMOVED
 
     result = await _mend(engine, decide)
-    if result != REMOVED or (failed := await _fail(engine, stored.run_id)) == NOTHING:
+    if result != REMOVED or (failed := await give_up(engine, stored.run_id)) == NOTHING:
         return result
     return f"{result}; {failed}"
 

@@ -46,6 +46,10 @@ TOLD_OF_EVENT_MAX = 50
 MESSAGES_PER_ROW = 100
 """About one event, to runs of one shard."""
 
+HELD_LOGGED = 20
+"""Held entities that are logged one by one; a broken table may hold every run."""
+HELD_PER_LINE = 1000
+
 
 class Work:
     """Changes since the last commit, and what is to be done once they are durable."""
@@ -150,7 +154,11 @@ class Work:
     def hold(self, entity: str, kind: HeldKind, reason: str, now_ms: int) -> None:
         """Set a run or a schedule aside; say so once, and let nobody wait for what it keeps."""
         if self.held.add(entity, Held(kind, reason, now_ms)):
-            log.error("engine.held", entity=entity, kind=kind, reason=reason)
+            count = len(self.held)
+            if count <= HELD_LOGGED:
+                log.error("engine.held", entity=entity, kind=kind, reason=reason)
+            elif count % HELD_PER_LINE == 0:
+                log.error("engine.many_held", count=count, hint="GET /v1/held lists them")
             if kind == "run":
                 self.tell(StandDown(entity))
 
@@ -179,6 +187,8 @@ class Work:
 
     def release(self, entity: str) -> None:
         """Hold it no longer: what it waits for may happen again, and its messages are decided."""
+        if entity not in self.held:
+            return
         self.inbox.extend(self.held.release(entity))
         timers = self.live.timers
         if (cron := self.live.crons.get(entity)) is not None:

@@ -127,8 +127,9 @@ class Metrics:
                     "Schedules set aside after an error of the server",
                     sum(one.kind == "cron" for one in held),
                 ),
-                ("inngest_events_undecided", "Events that wait to be decided", engine.undecided_events),
-                ("inngest_events_undecided_bytes", "Bytes of the events that wait", engine.undecided_bytes),
+                ("inngest_events_undecided", "Events that wait to be decided", engine.admission.events),
+                ("inngest_events_undecided_bytes", "Bytes of the events that wait", engine.admission.bytes),
+                ("inngest_events_oldest_seconds", "How long the oldest waits", engine.admission.oldest_s),
                 ("inngest_loop_lag_seconds", "Largest delay within a minute", self.loop_lag.largest_s),
                 ("inngest_engine_available", "1 while facts can be stored", float(not engine.failure)),
                 (

@@ -96,6 +96,10 @@ async def test_a_run_with_its_trace(server: InProcess) -> None:
     assert (end["name"], end["stepType"], end["stepID"]) == ("Finalization", "FINALIZATION", None)
     assert {span["parentSpanID"] for span in (charge, end)} == {root["spanID"]}
     assert root == (await do(server, "GetRunTrace", runID=run_id))["runTrace"]
+    upward = "query R($id: String!) { runTrace(runID: $id) {"
+    upward += " childrenSpans { parentSpan { isRoot name status } } } }"
+    for span in (await ask(server, upward, id=run_id))["runTrace"]["childrenSpans"]:
+        assert span["parentSpan"] == {"isRoot": True, "name": "Run", "status": "COMPLETED"}
 
 
 async def test_what_a_step_and_a_run_took_and_gave(server: InProcess) -> None:

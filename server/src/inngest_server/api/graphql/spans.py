@@ -73,7 +73,8 @@ def show_trace(session: Session, read: ReadHistory) -> dict[str, Any]:
     }
     shown = _show_span(root, common, None)
     # The list and the trace tell the same: whether a run is queued, and not what its parts do.
-    return {**shown, "status": STATUSES[row.status], "isRoot": True, "name": "Run"}
+    shown.update(status=STATUSES[row.status], isRoot=True, name="Run")
+    return shown
 
 
 def _show_span(span: Span, common: dict[str, Any], parent: dict[str, Any] | None) -> dict[str, Any]:

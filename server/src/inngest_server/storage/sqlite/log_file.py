@@ -8,9 +8,12 @@ dropped frames that end a transaction *and are followed by more* were on disk on
 Layout of both files: SQLite's documentation, "WAL-mode File Format".
 """
 
+import sqlite3
 import struct
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -21,12 +24,16 @@ LAST_FRAME_AT = 16
 
 
 def what_is_lost(path: Path) -> str:
-    """What SQLite dropped of the log of this database though it was on disk; empty if nothing.
+    """What SQLite would drop of the log of this database though it was on disk; empty if nothing.
 
-    Asked after SQLite has opened the database, and before the one who asks has written to it.
+    Only for a process that has no connection to the database: closing a file takes away all locks that the
+    process has on it, those of SQLite too, and who opens the database next would empty the index under it.
     """
     log_path, index_path = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+    if not log_path.exists():
+        return ""
     try:
+        _make_index(path)
         with log_path.open("rb") as log, index_path.open("rb") as index:
             header = log.read(HEADER_BYTES)
             if len(header) < HEADER_BYTES or not any(header):
@@ -38,11 +45,17 @@ def what_is_lost(path: Path) -> str:
             commits = _commits_after(log, taken, page_bytes, salts=header[16:24])
             # A server that runs on it writes frames before it counts them.
             is_still = taken == _last_frame(index)
-    except OSError:
-        return ""
+    except (OSError, sqlite3.Error, UnicodeDecodeError):
+        return ""  # Whoever opens the database next is told what is wrong with it.
     if not commits or not is_still:
         return ""
     return f"it is damaged after frame {taken}, so that {commits} or more transactions are lost"
+
+
+def _make_index(path: Path) -> None:
+    """Let SQLite read the log, if nobody has since its last writer ended."""
+    with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 def _is_whole(header: bytes) -> bool:

@@ -1,5 +1,6 @@
 """`Storage` on one SQLite file: puts the parts of this package together."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from inngest_server.storage.sqlite.checks import salvaged
 from inngest_server.storage.sqlite.history import History
 from inngest_server.storage.sqlite.integrity import IntegrityCheck
 from inngest_server.storage.sqlite.lock import DirectoryLock
+from inngest_server.storage.sqlite.log_file import what_is_lost
 from inngest_server.storage.sqlite.pruning import Pruning
 from inngest_server.storage.sqlite.readers import Readers, read_histories, read_openers
 from inngest_server.storage.sqlite.writer import Writer
@@ -88,10 +90,10 @@ class SQLiteStorage:
         await self._close_connections()
         if not self._lock.is_held:
             self._lock.take()
+            if self._lock.was_unclean and (lost := await asyncio.to_thread(what_is_lost, self.path)):
+                self._log("storage.log_damaged", level="error", path=f"{self.path}-wal", detail=lost)
         try:
             await self._writer.open(shard_count=self._shard_count)
-            if lost := self._writer.log_damage:
-                self._log("storage.log_damaged", level="error", path=f"{self.path}-wal", detail=lost)
             await self._readers.open()
             await self._checkpoints.open()
         except BaseException:

@@ -42,7 +42,6 @@ from inngest_server.storage.sqlite.errors import (
     translated,
 )
 from inngest_server.storage.sqlite.lane import Lane, T
-from inngest_server.storage.sqlite.log_file import what_is_lost
 from inngest_server.storage.sqlite.statements import Statement, puts, removes
 
 DONE = CommitResult(Outcome.DONE, frozenset(), "")
@@ -70,8 +69,6 @@ class Writer:
         """Why the connection was closed; empty while it is good."""
         self._files: list[tuple[int, int]] = []
         """Device and inode of the database and of its log, since they were opened."""
-        self.log_damage = ""
-        """What the log held and SQLite could not read when it was opened; empty in health."""
 
     @property
     def shard_count(self) -> int:
@@ -91,7 +88,6 @@ class Writer:
             raise translated(error, self._path) from error
         self.failed = ""
         self.rows_changed = 0
-        self.log_damage = await self.do(lambda _: what_is_lost(self._path))
         await self.do(lambda connection: self._read_state(connection, shard_count))
         self._files = await self.do(lambda _: self._found_files())
 
