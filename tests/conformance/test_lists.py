@@ -25,6 +25,7 @@ from tests.conformance.actions import put
 NAMES = ["a", "a\0b", "inngest/function.finished", "inngestion", "z"]
 FUNCTIONS = ["f0", "f1", "f2"]
 STATUSES = [status.value for status in RunStatus]
+ROWS_MAX = 40
 
 moments = st.integers(-1, 6).map(lambda halves: T0_MS + halves * HOUR_MS // 2)
 optional_moments = st.none() | moments | st.sampled_from([0, -5, 2**63, -(2**70)])
@@ -80,6 +81,7 @@ async def all_runs(storage: Storage, query: RunQuery) -> list[RunRow]:
     found: list[RunRow] = []
     while page := await storage.list_runs(query):
         found += page
+        assert len(found) <= ROWS_MAX, "the list goes round"
         query = replace(query, after=query.place_of(page[-1]))
     return found
 
@@ -88,6 +90,7 @@ async def all_events(storage: Storage, query: EventQuery) -> list[EventRow]:
     found: list[EventRow] = []
     while page := await storage.list_events(query):
         found += page
+        assert len(found) <= ROWS_MAX, "the list goes round"
         query = replace(query, after=page[-1].internal_id)
     return found
 
@@ -122,7 +125,7 @@ def bounds(few: int, some: int, glance: int) -> Iterator[None]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    rows=st.lists(run_rows | event_rows, max_size=40, unique_by=lambda row: (type(row), row[0])),
+    rows=st.lists(run_rows | event_rows, max_size=ROWS_MAX, unique_by=lambda row: (type(row), row[0])),
     runs=st.lists(run_queries, min_size=8, max_size=8),
     events=st.lists(event_queries, min_size=4, max_size=4),
     plan=st.sampled_from([(2_000, 25_000, 100_000), (0, 0, 0), (1, 50, 1), (2, 5, 10)]),

@@ -17,11 +17,12 @@ from tests.unit.api.harness import InProcess, Response, dev
 from tests.unit.apps.bodies import GO, PYTHON, TYPESCRIPT, make_function
 
 FAULTS = frozenset({"api.request_failed", "engine.batch_failed", "engine.fact_set_aside", "engine.held"})
-NAMES = """
-    id name data user ts v _inngest signal steps op opts error stack message qi_id generation_id run_id fn_id
-    appName url functions triggers event cron expression concurrency key limit scope timeout if duration payload
-    function_id request_id ids app_id metadata kind scopes values
-""".split()
+NAMES = [
+    "id", "name", "data", "user", "ts", "v", "_inngest", "signal", "steps", "op", "opts", "error", "stack",
+    "message", "qi_id", "generation_id", "run_id", "fn_id", "appName", "url", "functions", "triggers",
+    "event", "cron", "expression", "concurrency", "key", "limit", "scope", "timeout", "if", "duration",
+    "payload", "function_id", "request_id", "ids", "app_id", "metadata", "kind", "scopes", "values",
+]  # fmt: skip
 JSON = json_values(NAMES)
 EVENT = {
     "name": "shop/order",
@@ -179,11 +180,12 @@ def test_any_path(path: str, method: str) -> None:
 
 
 HEADER_TEXTS = st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=40)
-HEADER_NAMES = """
-    authorization origin sec-fetch-site host content-type content-encoding content-length transfer-encoding accept
-    x-inngest-sdk x-inngest-env x-inngest-signature x-inngest-expected-server-kind x-inngest-event-id-seed
-    x-forwarded-for if-none-match cookie range
-""".split()
+HEADER_NAMES = [
+    "authorization", "origin", "sec-fetch-site", "host", "content-type", "content-encoding",
+    "content-length", "transfer-encoding", "accept", "x-inngest-sdk", "x-inngest-env", "x-inngest-signature",
+    "x-inngest-expected-server-kind", "x-inngest-event-id-seed", "x-forwarded-for", "if-none-match",
+    "cookie", "range",
+]  # fmt: skip
 
 
 @FUZZ

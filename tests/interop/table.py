@@ -255,6 +255,7 @@ def version_4_cases() -> list[Case]:
 def typescript_cases() -> list[Case]:
     return [
         Case(name="sequential-buffered", output={"total": 15}, steps=FIVE_STEPS),
+        Case(name="sequential-max-runtime", output={"total": 15}, steps=FIVE_STEPS, calls=range(2, 6)),
         Case(
             name="fetch",
             output={

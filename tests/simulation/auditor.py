@@ -557,7 +557,8 @@ class Auditor:
             if internal_id not in rows._rows[EventRow] and not self.past.is_gone(internal_id):
                 self._wrong(f"the acknowledged event {internal_id} is lost")
         for (function_id, first), run_ids in self._runs_of.items():
-            if len(run_ids) > 1:
+            # Where the clock jumps by days, an id may be forgotten between the request and its repetition.
+            if len(run_ids) > 1 and not self.past.is_without_time:
                 self._wrong(f"event {first} started {self.functions[function_id].slug} as {run_ids}")
         for run in self.runs.values():
             if not run.ended:

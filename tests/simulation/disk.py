@@ -64,6 +64,8 @@ class Disk:
         self.keep_ms = keep_ms
         self.holder: FaultyStorage | None = None
         """The process that has the lock of the data directory."""
+        self.owner: FaultyStorage | None = None
+        """The process that took the shards last; it may be dead."""
         self.damaged: set[str] = set()
         """Runs of whose journal a byte changed on the disk."""
         self._digest = hashlib.sha256()
@@ -135,8 +137,9 @@ class FaultyStorage:
         return "a simulated disk"
 
     @property
-    def holder_is_another(self) -> bool:
-        return self._disk.holder not in (None, self)
+    def is_replaced(self) -> bool:
+        """Whether another process has taken the shards since this one did."""
+        return self._disk.owner is not self
 
     def kill(self) -> None:
         """The process ends: what was handed to the operating system may still be written."""
@@ -195,6 +198,7 @@ class FaultyStorage:
     async def acquire(self, shards: Iterable[int], owner: str, until_ms: int) -> dict[int, int]:
         wanted = list(shards)
         await self._read(lambda: None)
+        self._disk.owner = self
         return await self._disk.acquire(wanted, owner)
 
     async def release(self, epochs: dict[int, int]) -> None:

@@ -199,7 +199,7 @@ class PastBook:
     def _refers(self, message: bytes, event: EventRow) -> bool:
         """Whether a message needs an event that is to be there.
 
-        One to a damaged run waits for as long as that is not mended, and while the clock jumps a day is nothing.
+        One to a damaged run waits for as long as that is not mended; while the clock jumps a day is nothing.
         """
         is_damaged = any(run_id.encode() in message for run_id in self._damaged)
         is_needed = not (self.is_without_time or is_damaged)

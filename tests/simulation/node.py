@@ -113,8 +113,8 @@ class Node(Process):
 
     @property
     def is_replaced(self) -> bool:
-        """Whether another process has the data directory."""
-        return self.storage.holder_is_another
+        """Whether another process has taken the shards."""
+        return self.storage.is_replaced
 
     def kill(self) -> None:
         if self.down.done():

@@ -413,6 +413,7 @@ NEED: dict[Plant, dict[str, Any]] = {
     clock_set_back_fires_early: {"clock_jumps": True, "pace_s": 60.0},
     domain_time_follows_the_clock: {"clock_jumps": True, "pace_s": 60.0},
     called_where_it_was_first: {"deploys_code": True},
+    error_of_a_replaced_call_counts: {"pace_s": 60.0, "app_error_rate": 0.02, "crash_rate": 0.004},
     deployment_drops_who_waits: {"crash_rate": 0.0, "disk_error_rate": 0.0, "deploy_rate": 0.5},
     damaged_run_stops_the_server: {"damage": True, "pace_s": 900.0},
 }

@@ -46,6 +46,9 @@ SETTLE_DAYS = 60
 FORGET_S = 3 * 86_400
 """After this long without anything to do, what was kept for a time is gone."""
 HOUR_MS = 3_600_000
+FAULTS = ("engine.batch_failed", "engine.fact_set_aside", "engine.held", "engine.message_unreadable")
+"""What a node says when it has made a mistake, or found damage."""
+PAUSED = "process: paused while another took its shards"
 RETENTION_PAUSE_S = 1800.0
 TIGHT_LIMITS = Limits(steps_max=4, ops_per_response_max=3, state_bytes_max=150, output_bytes_max=40)
 """So tight that ordinary functions hit them."""
@@ -224,7 +227,7 @@ class World:
             return
         self.node = None
         if draw < self._pause_share:
-            self.seen["process: paused while another took its shards"] += 1
+            self.seen[PAUSED] += 1
             node.pause()
             self.spawn(self._wake(node))
             self.spawn(self._restart())
@@ -357,12 +360,12 @@ class World:
                 if self.disk.sqlite is not None:
                     self.disk.sqlite.remove()
         for entry in self.logs:
-            is_damaged = entry["event"] == "engine.run_unreadable" and entry["run_id"] in self.disk.damaged
-            self.seen["disk: damaged run held"] += is_damaged
-            if (
-                entry["event"] in ("engine.batch_failed", "engine.fact_set_aside", "engine.run_unreadable")
-                and not is_damaged
-            ):
+            is_damaged = entry.get("entity") in self.disk.damaged
+            self.seen["disk: damaged run held"] += is_damaged and entry["event"] == "engine.held"
+            # A process that was paused while it started goes on with functions of the past, and is refused
+            # whatever it makes of them. What the last one holds is looked at in `_check_held`.
+            is_past = entry["event"] == "engine.held" and self.seen[PAUSED] > 0
+            if entry["event"] in FAULTS and not (is_damaged or is_past):
                 self.auditor.note(f"{entry['event']}: {entry.get('fact', '')} {entry.get('exc_info')!r}")
         for error in self.loop.errors:
             self.auditor.note(f"event loop: {error}")

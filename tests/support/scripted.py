@@ -52,6 +52,7 @@ class App:
     """An app whose functions are plain Python: the memos in, the answer out."""
 
     def __init__(self, **functions: Callable[[dict[str, Any]], Answer]) -> None:
+        self.name = "scripted"
         self.functions = functions
         self.calls: list[Called] = []
         self.here = threading.local()
@@ -64,7 +65,7 @@ class App:
             def do_POST(self) -> None:
                 call = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 fields = parse_qs(urlsplit(self.path).query)
-                function = fields["fnId"][0].removeprefix("scripted-")
+                function = fields["fnId"][0].removeprefix(f"{app.name}-")
                 app.here.call = Called(function, call["ctx"]["run_id"], fields["stepId"][0], call["steps"])
                 app.calls.append(app.here.call)
                 self._answer(*app.functions[function](call["steps"]))
@@ -101,10 +102,10 @@ class App:
         self.functions.update(dict.fromkeys(schedules, done))
 
         def config(name: str) -> dict[str, Any]:
-            runtime = {"type": "http", "url": f"{self.url}?fnId=scripted-{name}&stepId=step"}
+            runtime = {"type": "http", "url": f"{self.url}?fnId={self.name}-{name}&stepId=step"}
             step = {"id": "step", "name": "step", "runtime": runtime, "retries": {"attempts": 2}}
             return {
-                "id": f"scripted-{name}",
+                "id": f"{self.name}-{name}",
                 "name": name,
                 "triggers": [{"cron": schedules[name]} if name in schedules else {"event": f"test/{name}"}],
                 "steps": {"step": step},
@@ -114,7 +115,7 @@ class App:
             "url": self.url,
             "deployType": "ping",
             "framework": "none",
-            "appName": "scripted",
+            "appName": self.name,
             "sdk": "scripted:v1",
             "v": "0.1",
             "functions": [config(name) for name in self.functions],
@@ -153,9 +154,7 @@ def seed(number: int) -> dict[str, str]:
     return {"x-inngest-event-id-seed": f"{time.time_ns() // 1_000_000},{entropy}"}
 
 
-def run_to_its_end(
-    log: Path, *options: str | Path, env: Mapping[str, str] | None = None
-) -> tuple[int, str]:
+def run_to_its_end(log: Path, *options: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Exit code and output of a server that is expected to refuse."""
     process = Process([COMMAND, "dev", *options], log=log, env=env).start()
     wait_for(lambda: not process.is_running, "the server ends by itself")

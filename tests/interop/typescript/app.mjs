@@ -97,6 +97,19 @@ if (IS_V3) serveCase("sequential-checkpointed", { checkpointing: true }, addFive
 
 serveCase("sequential-buffered", { checkpointing: { bufferedSteps: 3, maxInterval: "2s" } }, addFive);
 
+// Half of the steps come after the time in which a request may report by checkpoints.
+serveCase("sequential-max-runtime", { checkpointing: { maxRuntime: "1s" } }, async (ctx) => {
+  let total = 0;
+  for (let number = 1; number <= 5; number++) {
+    total = await ctx.step.run(`add-${number}`, async () => {
+      executed(ctx, `add-${number}`);
+      await pause(400);
+      return total + number;
+    });
+  }
+  return { total };
+});
+
 serveCase("many-steps", {}, async (ctx) => {
   const count = ctx.event.data?.n ?? 50;
   for (let number = 0; number < count; number++) await run(ctx, `step-${number}`, number);

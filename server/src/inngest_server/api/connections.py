@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -80,6 +80,26 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+class _Lenient:
+    """A transport that drops what is written after its end, as those of asyncio do, not those of uvloop.
+
+    A connection is closed here before its requests hear of it: when the client sends no more, or sends
+    something that is no HTTP behind a request that is still being served.
+    """
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """One connection of a client. Subclasses change the bounds."""
 
@@ -94,6 +114,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", _Lenient(transport))
         if len(self.connections) > self.connections_max:
             self._refuse(503, "too_many_connections", "this server has too many connections; try again later")
             return

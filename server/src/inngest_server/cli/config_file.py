@@ -63,7 +63,10 @@ def read_file(path: Path) -> list[Entry]:
         raise ConfigError(f"{path} is not UTF-8 text") from error
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError(f"{path} is larger than 1 MiB, so it is no configuration file")
-    return list(reader(path, text))
+    try:
+        return list(reader(path, text))
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply") from error
 
 
 class _Pairs(list[tuple[str, object]]):
@@ -78,8 +81,6 @@ def _json(path: Path, text: str) -> Iterator[Entry]:
         value: object = json.loads(text, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} line {error.lineno} is not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply") from error
     if not isinstance(value, _Pairs):
         raise ConfigError(f"{path} must hold a JSON object with flags as keys")
     yield from _plain(path, text, value, r'"{key}"\s*:')
@@ -90,7 +91,7 @@ def _toml(path: Path, text: str) -> Iterator[Entry]:
 
     try:
         value = tomllib.loads(text, parse_float=str)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # Beside its own error that of an integer with thousands of digits.
         raise ConfigError(f"{path} is not TOML: {error}") from error
     yield from _plain(path, text, list(value.items()), r"^\s*[\"']?{key}[\"']?\s*=")
 
@@ -165,14 +166,22 @@ def _properties(path: Path, text: str) -> Iterator[Entry]:
         whole = line.strip()
         if not whole or whole[0] in "#!":
             continue
-        while re.search(r"(?<!\\)(?:\\\\)*\\$", whole):
-            whole = whole[:-1] + next(lines, (0, ""))[1].strip()
+        parts = [whole]
+        while _goes_on(parts[-1]):
+            parts[-1] = parts[-1][:-1]
+            parts.append(next(lines, (0, ""))[1].strip())
+        whole = "".join(parts)
         found = _PROPERTY.fullmatch(whole)
         if found is None:
             raise ConfigError(f"{path} line {number}: expected `key = value`, found {whole[:40]!r}")
         key, value = (re.sub(r"\\(u[0-9a-fA-F]{4}|.)", _unescaped, part) for part in found.groups())
         if value:
             yield Entry(key, value, number)
+
+
+def _goes_on(line: str) -> bool:
+    """Whether the last of the backslashes that end a line is not escaped itself."""
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 
 def _unescaped(match: re.Match[str]) -> str:
