@@ -52,7 +52,16 @@ FORBIDDEN_IMPORTS_IN_CORE: dict[str, tuple[str, ...]] = {
         "uuid.uuid7",
     ),
     "log": ("logging", "opentelemetry", "prometheus_client", "structlog"),
-    "reach the network": ("aiohappyeyeballs", "aiohttp", "http.client", "httpx", "socket", "ssl", "urllib.request", "websockets"),
+    "reach the network": (
+        "aiohappyeyeballs",
+        "aiohttp",
+        "http.client",
+        "httpx",
+        "socket",
+        "ssl",
+        "urllib.request",
+        "websockets",
+    ),
     "serve": ("http.server", "socketserver", "starlette", "uvicorn"),
     "reach a database": ("asyncpg", "redis", "sqlite3"),
     "reach the system": (

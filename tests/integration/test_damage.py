@@ -135,7 +135,7 @@ async def write_log(directory: Path, commits: int) -> tuple[bytes, bytes]:
     return left[0], left[1]
 
 
-def leave(directory: Path, database: bytes, log: bytes) -> Path:
+def leave(directory: Path, database: bytes, log: bytes | bytearray) -> Path:
     directory.mkdir(exist_ok=True)
     (directory / "main.db").write_bytes(database)
     (directory / "main.db-wal").write_bytes(log)

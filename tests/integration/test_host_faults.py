@@ -6,6 +6,7 @@ on the disk in `test_damage.py`; being killed under load in `test_sigkill.py`.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import resource
@@ -342,25 +343,21 @@ def test_without_file_descriptors_calls_are_tried_again_and_nothing_is_lost(
     tmp_path: Path, make_app: Callable[..., App]
 ) -> None:
     app = make_app(noop=done)
-    options = ("--no-poll", "--retry-interval", "1")
-    with ServerProcess(tmp_path / "data", "dev", *options) as server:
+    with ServerProcess(tmp_path / "data", "dev", "--no-poll", "--retry-interval", "1") as server:
         app.register_at(server)
-        accepted = [server.api.send("test/noop")]
-        wait_ended(server, accepted[0])
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        client.request("GET", "/health")
+        assert client.getresponse().read()
         open_now = len(os.listdir(f"/proc/{server.pid}/fd"))
-        with limited(server.pid, resource.RLIMIT_NOFILE, open_now + 3), contextlib.ExitStack() as stack:
-            sending = socket.create_connection(("127.0.0.1", server.port))
-            stack.enter_context(sending)
-            for _ in range(20):  # Whoever comes later gets no connection, and neither does an app.
+        with limited(server.pid, resource.RLIMIT_NOFILE, open_now), contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(client))
+            for _ in range(20):  # Who comes now gets no connection.
                 stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            time.sleep(0.5)
-            body = json.dumps([{"name": "test/noop"}] * 5).encode()
-            head = f"POST /e/test HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
-            sending.sendall(head.encode() + body)
-            answer = sending.recv(65536).decode()
-            assert answer.startswith("HTTP/1.1 200"), answer
-            accepted += json.loads(answer.partition("\r\n\r\n")[2])["ids"]
-            time.sleep(0.5)
+            client.request("POST", "/e/test", json.dumps([{"name": "test/noop"}] * 5))
+            answer = client.getresponse()
+            assert answer.status == 200
+            accepted: list[str] = json.loads(answer.read())["ids"]
+            wait_for(lambda: '"code":"unreachable"' in server.log_text(), "a call fails")
             assert server.is_running
         recovers(server)
         for event_id in accepted:

@@ -1,7 +1,7 @@
 """Version 3 of the official TypeScript SDK against a server in development: every row of cases.md.
 
-Its runs have request version 1, in which each branch of a parallel set asks anew; its steps are answers, unless
-a function is told to report them by checkpoints. Source: protocol 3.5 and 13.
+Its runs have request version 1, in which each branch of a parallel set asks anew; its steps are answers,
+unless a function is told to report them by checkpoints. Source: protocol 3.5 and 13.
 """
 
 from collections.abc import Iterator

@@ -110,7 +110,8 @@ def test_every_recorded_answer_is_read(sdk: str) -> None:
             match answer:
                 case Reported():
                     assert status == 206
-                    assert answer.version == 2
+                    # Version 3 of the TypeScript SDK asks for version 1 unless it is told otherwise.
+                    assert answer.version in ((1, 2) if sdk == "typescript-3.54.2" else (2,))
                 case Returned():
                     assert status == 200
                 case CallFailed():

@@ -69,7 +69,8 @@ class Headers(dict[str, str]):
 
 class Response(NamedTuple):
     status: int
-    headers: Headers
+    headers: Mapping[str, str]
+    """Looked up in any case."""
     body: bytes
 
 

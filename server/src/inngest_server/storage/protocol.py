@@ -19,6 +19,8 @@ RowT = TypeVar("RowT", bound=Row)
 DAMAGED = b""
 """What `salvage` gives in place of a payload that changed on disk; none that was stored is ever empty."""
 
+FILTER_VALUES_MAX = 10_000
+"""Of each set in a query."""
 SCAN_ROWS = 1_000
 SCAN_BYTES = 8 * 1024 * 1024
 """Of payloads in a page; the row that goes beyond is its last."""
@@ -143,6 +145,7 @@ class EventQuery:
     until_ms: int | None = None
     """Exclusive."""
     names: frozenset[str] | None = None
+    """At most `FILTER_VALUES_MAX`, as every set of a query."""
     include_internal: bool = True
     """Whether events whose name begins with `inngest/` are shown."""
     with_bodies: bool = True

@@ -4,8 +4,7 @@ Each is read by the scanning threads, a page at a time: nobody's reading keeps t
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -15,7 +14,7 @@ from inngest_server.runs.records import RunRow
 from inngest_server.storage.protocol import SCAN_ROWS, EventQuery, FoundRun, RunQuery
 from inngest_server.storage.scans import take_page
 from inngest_server.storage.sqlite import lists
-from inngest_server.storage.sqlite.readers import Readers, get, select, select_without_payload
+from inngest_server.storage.sqlite.readers import Readers, get, select, select_without_payload, snapshot
 from inngest_server.storage.sqlite.statements import chunks, marks_for
 
 
@@ -109,7 +108,7 @@ def list_runs(connection: sqlite3.Connection, query: RunQuery) -> list[RunRow]:
 
 def events_at(connection: sqlite3.Connection, query: EventQuery) -> list[EventRow]:
     """A page of a scan."""
-    with _snapshot(connection):
+    with snapshot(connection):
         sizes = connection.execute(*lists.event_page_sizes(query)).fetchall()
         ids = [internal_id for internal_id, _ in take_page(iter(sizes), _last)]
         rows = {row.internal_id: row for row in get(connection, EventRow, ids)}
@@ -118,7 +117,7 @@ def events_at(connection: sqlite3.Connection, query: EventQuery) -> list[EventRo
 
 def runs_at(connection: sqlite3.Connection, query: RunQuery) -> list[FoundRun]:
     """A page of a scan."""
-    with _snapshot(connection):
+    with snapshot(connection):
         sizes = connection.execute(*lists.run_page_sizes(connection, query)).fetchall()
         page = take_page(iter(sizes), _last)
         runs = {row.run_id: row for row in get(connection, RunRow, [run_id for run_id, _, _ in page])}
@@ -129,13 +128,3 @@ def runs_at(connection: sqlite3.Connection, query: RunQuery) -> list[FoundRun]:
 
 def _last(row: tuple[Any, ...]) -> int:
     return row[-1]
-
-
-@contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Generator[None]:
-    """Reads of one moment."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")

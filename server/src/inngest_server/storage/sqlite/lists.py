@@ -53,23 +53,20 @@ class _Groups(NamedTuple):
     found_by: str
     """Common table expressions, the last of which is `groups` with these columns; null ends a search."""
 
-    def where(self) -> str:
-        """Those of a group `g`, between `:above` and `:below`."""
-        same = " AND ".join(f"{self.table}.{column} = g.{column}" for column in self.columns)
-        return f"{same} AND {self.table}.{self.key} > :above AND {self.table}.{self.key} < :below"
-
     def merged(self, *, ascending: bool) -> str:
         """The first `:limit` ids of all groups."""
-        names, last = ", ".join(self.columns), self.columns[-1]
-        direction, bound = ("ASC", ":above") if ascending else ("DESC", ":below")
-        rows = f"SELECT {self.key} FROM {self.table} INDEXED BY {self.index_name} WHERE {self.where()}"
-        first = f"{rows} ORDER BY {self.key} {direction} LIMIT 1"
+        names, last, direction = ", ".join(self.columns), self.columns[-1], "ASC" if ascending else "DESC"
+
+        def first(above: str, below: str) -> str:
+            return f"{self._between(self.key, above, below)} ORDER BY {self.key} {direction} LIMIT 1"
+
+        following = first("g.id", ":below") if ascending else first(":above", "g.id")
         return f"""
             WITH RECURSIVE {self.found_by},
             merged ({names}, id) AS (
-                SELECT {names}, ({first}) FROM groups AS g WHERE {last} IS NOT NULL
+                SELECT {names}, ({first(":above", ":below")}) FROM groups AS g WHERE {last} IS NOT NULL
                 UNION ALL
-                SELECT {names}, ({first.replace(bound, "g.id")}) FROM merged AS g WHERE id IS NOT NULL
+                SELECT {names}, ({following}) FROM merged AS g WHERE id IS NOT NULL
                 ORDER BY {len(self.columns) + 1} {direction} NULLS LAST LIMIT :limit
             )
             SELECT id FROM merged WHERE id IS NOT NULL
@@ -77,13 +74,19 @@ class _Groups(NamedTuple):
 
     def counted(self) -> str:
         """The number of ids of all groups."""
-        last = self.columns[-1]
         return f"""
             WITH RECURSIVE {self.found_by}
-            SELECT coalesce(sum((
-                SELECT count(*) FROM {self.table} INDEXED BY {self.index_name} WHERE {self.where()}
-            )), 0) FROM groups AS g WHERE {last} IS NOT NULL
+            SELECT coalesce(sum(({self._between("count(*)", ":above", ":below")})), 0)
+            FROM groups AS g WHERE {self.columns[-1]} IS NOT NULL
         """
+
+    def _between(self, wanted: str, above: str, below: str) -> str:
+        """Something of the ids of group `g` between two, both exclusive."""
+        same = " AND ".join(f"{self.table}.{column} = g.{column}" for column in self.columns)
+        return (
+            f"SELECT {wanted} FROM {self.table} INDEXED BY {self.index_name} "
+            f"WHERE {same} AND {self.table}.{self.key} > {above} AND {self.table}.{self.key} < {below}"
+        )
 
 
 # ---- runs ---------------------------------------------------------------------------------------
@@ -137,8 +140,10 @@ def count_of_runs(query: RunQuery, *, looks_up: bool = False) -> Query:
 def _narrowed(wanted: str, query: RunQuery, *, looks_up: bool) -> str:
     """Something of all runs that the query lets through, by the best index for it."""
     if query.event_id is not None:
-        source = "SELECT {} FROM runs INDEXED BY runs_by_event WHERE runs.event_id = :event_id AND {}"
-        return source.format(wanted, f"{_bounds(query)} AND {_filter(query)}")
+        return (
+            f"SELECT {wanted} FROM runs INDEXED BY runs_by_event "
+            f"WHERE runs.event_id = :event_id AND {_bounds(query)} AND {_filter(query)}"
+        )
     if query.order is RunOrder.QUEUED:
         return f"SELECT {wanted} FROM runs WHERE {_bounds(query)}"
     if looks_up:

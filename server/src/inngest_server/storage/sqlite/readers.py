@@ -4,7 +4,8 @@ Each read is one statement or a page of one, since a reader that stays long keep
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -98,7 +99,7 @@ class Readers:
         )
 
     async def items_of_run(self, run_id: str) -> list[ItemRow]:
-        return await self.read(lambda connection: select_items_of(connection, run_id))
+        return await self.read(lambda connection: select_of_run(connection, ItemRow, run_id))
 
     async def catalogue(self) -> Catalogue:
         apps = await self.scan(lambda connection: select(connection, AppRow))
@@ -162,10 +163,21 @@ def select_without_payload(
     return [make(row) for row in found.fetchall()]
 
 
-def select_items_of(connection: sqlite3.Connection, run_id: str) -> list[ItemRow]:
-    # Ids of live rows begin with the run's; `/` is what follows the dot.
-    where = "WHERE item_id > ? AND item_id < ? ORDER BY item_id"
-    return select(connection, ItemRow, where, [f"{run_id}.", f"{run_id}/"])
+def select_of_run(connection: sqlite3.Connection, kind: type[RowT], run_id: str) -> list[RowT]:
+    """The items or waits of a run, by id: their ids begin with the run's and a dot, which `/` follows."""
+    key = kind._fields[0]
+    where = f"WHERE {key} > ? AND {key} < ? ORDER BY {key}"
+    return select(connection, kind, where, [f"{run_id}.", f"{run_id}/"])
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Generator[None]:
+    """All that is read inside is of one moment of the database."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def read_journals(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
@@ -184,26 +196,18 @@ def read_journals(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dic
 
 
 def read_histories(connection: sqlite3.Connection, run_ids: Sequence[str]) -> dict[str, RunHistory]:
-    connection.execute("BEGIN")  # All that follows sees one moment of the database.
-    try:
-        runs: dict[str, RunRow] = {}
-        for sql, parameters in selects(RunRow, [*dict.fromkeys(run_ids)]):
-            found = connection.execute(sql, parameters).fetchall()
-            runs.update((run.run_id, run) for run in without_checksums(RunRow, found))
+    with snapshot(connection):
+        runs = {run.run_id: run for run in get(connection, RunRow, [*dict.fromkeys(run_ids)])}
         journals = read_journals(connection, [*runs])
         return {
             run_id: RunHistory(
                 run,
                 journals.get(run_id, []),
-                # Ids of live rows begin with the run's; `/` is what follows the dot.
-                select(connection, ItemRow, "WHERE item_id > ? AND item_id < ? ORDER BY item_id", within),
-                select(connection, WaitRow, "WHERE wait_id > ? AND wait_id < ? ORDER BY wait_id", within),
+                select_of_run(connection, ItemRow, run_id),
+                select_of_run(connection, WaitRow, run_id),
             )
             for run_id, run in runs.items()
-            for within in [[f"{run_id}.", f"{run_id}/"]]
         }
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def read_openers(connection: sqlite3.Connection, run_ids: Sequence[str], op: str) -> frozenset[str]:

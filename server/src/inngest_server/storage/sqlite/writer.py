@@ -8,7 +8,8 @@ What may go wrong, and what is then known:
 * before `COMMIT`: rolled back, `FAILED`;
 * in `COMMIT`, and the transaction is still open, or the disk was full before the log had its last frame:
   rolled back, `FAILED`;
-* in `COMMIT` otherwise (an I/O error, also of the sync): `UNKNOWN`. The frames may be in the file or not.
+* in `COMMIT` otherwise (an I/O error, also of the sync): `UNKNOWN`. The frames may be in the file or not;
+* after `COMMIT` the file or its log has lost its name: `UNKNOWN`. Nobody would find there what was written.
 
 After an I/O error the connection is closed and everything fails until `open`: the kernel may have dropped
 the pages that it could not write, so that asking for another sync would wrongly succeed.
