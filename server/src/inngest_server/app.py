@@ -153,10 +153,10 @@ class Server:
             server_kind=settings.kind.value,
             register=partial(register, engine),
         )
+        gc.set_threshold(50_000, 20, 50)  # First: loading makes many objects, and none of them is garbage.
         await engine.start()
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
         log.info("server.storage", storage=self.storage.description, unfinished_runs=engine.live.run_count())
         loops = [
             asyncio.create_task(engine.run()),
