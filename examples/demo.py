@@ -9,13 +9,13 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -43,24 +43,15 @@ class DemoError(Exception):
     """The demo cannot go on; the message says what to do."""
 
 
-class Entry(NamedTuple):
-    """What the server wrote down about a step."""
-
-    kind: str
-    step: str
-    at_ms: int
-    meta: dict[str, Any]
-    payload: Any
-
-
-class Bar(NamedTuple):
+class Step(NamedTuple):
     """A step in the picture of a run."""
 
-    step: str
+    name: str
+    status: str
+    is_sleep: bool
     from_ms: int
     to_ms: int
-    result: str
-    style: str
+    output_id: str
 
 
 # ---- processes ----------------------------------------------------------------------------------
@@ -152,101 +143,102 @@ def wait_for(
     return found
 
 
-def read_journal(database: Path, run_id: str) -> list[Entry]:
-    """Everything that was written down about a run, in order.
+TRACE = """
+query ($runID: String!) {
+  runTrace(runID: $runID) {
+    childrenSpans { name status stepID stepOp startedAt endedAt outputID }
+  }
+}
+"""
+OUTPUT = """
+query ($outputID: String!) {
+  runTraceSpanOutputByID(outputID: $outputID) { data }
+}
+"""
 
-    Read where the server keeps it: the API has no traces yet.
-    """
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-    try:
-        rows = connection.execute(
-            "SELECT kind, step_id, at_ms, meta, payload FROM journal WHERE run_id = ? ORDER BY n", (run_id,)
-        ).fetchall()
-    finally:
-        connection.close()
-    names: dict[str, str] = {}
-    journal: list[Entry] = []
-    for kind, step_id, at_ms, meta, payload in rows:
-        about = json.loads(meta)
-        name = names.setdefault(step_id, about.get("name", step_id))
-        journal.append(Entry(kind, name, at_ms, about, json.loads(payload or b"null")))
-    return journal
+
+def ask(server: str, query: str, **variables: str) -> dict[str, Any]:
+    """What a GraphQL query finds."""
+    return call("POST", f"{server}/v0/gql", {"query": query, "variables": variables})["data"]
+
+
+def read_steps(server: str, run_id: str) -> list[Step]:
+    """The steps of a run that have begun, with the times at which things really happened."""
+    spans = ask(server, TRACE, runID=run_id)["runTrace"]["childrenSpans"]
+    return [
+        Step(
+            span["name"],
+            span["status"],
+            span["stepOp"] == "SLEEP",
+            _ms(span["startedAt"]),
+            _ms(span["endedAt"]) if span["endedAt"] else 0,
+            span["outputID"] or "",
+        )
+        for span in spans
+        if span["stepID"] and span["startedAt"]
+    ]
+
+
+def _ms(moment: str) -> int:
+    return round(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 # ---- the story ----------------------------------------------------------------------------------
 
 
-def follow_run(
-    server: str, database: Path, event_id: str, *needed: subprocess.Popen[bytes]
-) -> dict[str, Any]:
+def follow_run(server: str, event_id: str, *needed: subprocess.Popen[bytes]) -> dict[str, Any]:
     """Say what happens to the event's run while it happens; the run, once it has ended."""
     (run,) = wait_for(
         lambda: call("GET", f"{server}/v1/events/{event_id}/runs")["data"], "a run", RUN_TIMEOUT_S, *needed
     )
-    told = 0
+    told: set[tuple[str, str]] = set()
 
     def ended() -> dict[str, Any] | None:
-        nonlocal told
         now = call("GET", f"{server}/v1/runs/{run['run_id']}")["data"]
-        journal = read_journal(database, run["run_id"])
-        for entry in journal[told:]:
-            say(entry)
-        told = len(journal)
+        for step in read_steps(server, run["run_id"]):
+            if (step.name, step.status) not in told:
+                told.add((step.name, step.status))
+                say(step)
         return now if now["ended_at"] is not None else None
 
     return wait_for(ended, "the end of the run", RUN_TIMEOUT_S, *needed)
 
 
-def say(entry: Entry) -> None:
-    match entry.kind:
-        case "memo" if entry.payload is None:
-            console.print(f"  [green]✓[/] {entry.step}: time is up")
-        case "memo":
-            console.print(f"  [green]✓[/] {entry.step}: result is on disk")
-        case "opened":
-            console.print(f"  [blue]…[/] {entry.step}: the run sleeps, and holds nothing")
-        case "tried" if "code" in entry.meta:
-            console.print(f"  [yellow]↻[/] {entry.step}: failed, and will be tried again")
+def say(step: Step) -> None:
+    match step.status:
+        case "COMPLETED" if step.is_sleep:
+            console.print(f"  [green]✓[/] {step.name}: time is up")
+        case "COMPLETED":
+            console.print(f"  [green]✓[/] {step.name}: result is on disk")
+        case "WAITING":
+            console.print(f"  [blue]…[/] {step.name}: the run sleeps, and holds nothing")
+        case "FAILED":
+            console.print(f"  [red]✗[/] {step.name}: failed")
         case _:
             pass
 
 
-def bars_of(journal: list[Entry]) -> list[Bar]:
-    """The steps with their times: of a step that ran from its request, of a sleep from when it began."""
-    opened = {entry.step: entry.at_ms for entry in journal if entry.kind == "opened"}
-    bars: list[Bar] = []
-    for entry in journal:
-        if entry.kind == "memo":
-            if entry.step in opened:
-                bars.append(Bar(entry.step, opened[entry.step], entry.at_ms, "", "blue"))
-            else:
-                result = json.dumps(entry.payload.get("data", entry.payload))
-                bars.append(
-                    Bar(entry.step, entry.meta.get("sent", entry.at_ms), entry.at_ms, result, "green")
-                )
-    return bars
-
-
-def draw(run: dict[str, Any], journal: list[Entry]) -> Table:
+def draw(server: str, run: dict[str, Any]) -> Table:
     """The finished run as a timeline."""
-    bars = bars_of(journal)
-    began_ms = min([bar.from_ms for bar in bars], default=0)
-    ended_ms = journal[-1].at_ms
+    steps = read_steps(server, run["run_id"])
+    began_ms = min([step.from_ms for step in steps], default=0)
+    ended_ms = max([step.to_ms for step in steps], default=0)
     chars_per_ms = BAR_CHARS / max(ended_ms - began_ms, 1)
     ended_well = run["status"] == "Completed"
     title = f"Run {run['run_id']}: {run['status']} after {ended_ms - began_ms} ms"
     table = Table.grid(padding=(0, 2))
     table.title, table.title_justify = title, "left"
     table.title_style = "bold green" if ended_well else "bold red"
-    for bar in bars:
-        before = min(int((bar.from_ms - began_ms) * chars_per_ms), BAR_CHARS - 1)
-        length = max(1, round((bar.to_ms - bar.from_ms) * chars_per_ms))
+    for step in steps:
+        before = min(int((step.from_ms - began_ms) * chars_per_ms), BAR_CHARS - 1)
+        length = max(1, round((step.to_ms - step.from_ms) * chars_per_ms))
         picture = Text().append("·" * before, "dim")
-        picture.append("━" * min(length, BAR_CHARS - before), bar.style)
+        picture.append("━" * min(length, BAR_CHARS - before), "blue" if step.is_sleep else "green")
         picture.append("·" * (BAR_CHARS - len(picture)), "dim")
-        table.add_row("", Text(bar.step), picture, f"{bar.to_ms - bar.from_ms} ms")
-        if bar.result:
-            table.add_row("", "", Text(f"→ {bar.result}", "dim"))
+        table.add_row("", Text(step.name), picture, f"{step.to_ms - step.from_ms} ms")
+        if step.output_id and not step.is_sleep:
+            found = ask(server, OUTPUT, outputID=step.output_id)["runTraceSpanOutputByID"]
+            table.add_row("", "", Text(f"→ {json.dumps(json.loads(found['data']))}", "dim"))
     table.add_row("", Text("result" if ended_well else "error", "bold"), Text(json.dumps(run["output"])))
     return table
 
@@ -255,8 +247,9 @@ def serve_until_stopped(url: str, **children: subprocess.Popen[bytes]) -> NoRetu
     """Say how to go on, and watch the processes; ends by Ctrl-C."""
     console.print(f"\nServing on [bold]{url}[/], with the example app. Send another event:\n")
     console.print(f"  curl {url}/e/test -d '{json.dumps(EVENT)}'\n", style="cyan", soft_wrap=True)
-    console.print("and look at its run, with the id that comes back:\n")
-    console.print(f"  curl {url}/v1/events/ID/runs\n", style="cyan", soft_wrap=True)
+    console.print("and look at its run, with the id that comes back, and at what it did:\n")
+    console.print(f"  curl {url}/v1/events/ID/runs", style="cyan", soft_wrap=True)
+    console.print(f"  curl {url}/v1/runs/RUN/timeline\n", style="cyan", soft_wrap=True)
     console.print("Ctrl-C stops both.")
     while True:
         for name, child in children.items():
@@ -293,10 +286,9 @@ def show(port: int, directory: Path, *, once: bool) -> bool:
         console.print(
             f"[green]✓[/] event {EVENT['name']} {json.dumps(EVENT['data'])} accepted: it is on disk"
         )
-        database = directory / "main.db"
-        run = follow_run(server_url, database, event_id, server, app)
+        run = follow_run(server_url, event_id, server, app)
         console.print()
-        console.print(draw(run, read_journal(database, run["run_id"])))
+        console.print(draw(server_url, run))
         if not once:
             serve_until_stopped(server_url, server=server, app=app)
     return run["status"] == "Completed"

@@ -25,7 +25,7 @@ from inngest_server.engine.functions import ENFORCED_OPTIONS
 from inngest_server.events import form
 from inngest_server.events.expressions import functions as expression_functions
 from inngest_server.events.expressions import limits as expression_limits
-from inngest_server.execution import gateway, transport
+from inngest_server.execution import gateway, http1, transport
 from inngest_server.observability import metrics
 from inngest_server.observability.loop_lag import LoopLag
 from inngest_server.runs.records import RunStatus
@@ -271,6 +271,9 @@ def test_the_limits_page_has_the_limits_of_the_code() -> None:
         "redirects of a call": wire_limits.SDK_REDIRECTS_MAX,
         "answer to a gateway request": wire_limits.GATEWAY_RESPONSE_BYTES_MAX,
         "redirects of a gateway request": transport.FETCH_REDIRECTS_MAX,
+        "headers of an answer": http1.HEAD_BYTES_MAX,
+        "number of headers of an answer": http1.HEADERS_MAX,
+        "encodings of an answer": http1.ENCODINGS_MAX,
         "gateway requests to one host": gateway.HOST_CONNECTIONS,
         "sleep or wait": TIMEOUT_MAX_MS,
         "retries of a function": config.RETRIES_MAX,

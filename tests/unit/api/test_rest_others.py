@@ -121,6 +121,12 @@ async def test_an_app_that_never_registered_is_not_found(server: InProcess, name
     assert (await server.get(f"/v1/apps/{quoted(name)}/functions")).status == 404
 
 
+async def test_a_path_that_is_not_there_is_shown_no_longer_than_needed(server: InProcess) -> None:
+    answer = await server.get("/" + "x" * 50_000)
+
+    assert answer.json()["error"] == "there is nothing at /" + "x" * 199
+
+
 async def test_an_app_is_found_by_any_name(server: InProcess) -> None:
     await server.register(make_function(), appName="mein Laden/é")
 

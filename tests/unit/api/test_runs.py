@@ -32,6 +32,21 @@ async def test_a_run_is_there_as_soon_as_its_event_is_accepted(server: InProcess
     assert run["status"] in ("Scheduled", "Running")
 
 
+async def test_a_timeline_is_text_for_people(server: InProcess) -> None:
+    run = await start_run(server)
+    call = await server.call(0)
+    server.clock.ms += 1500
+    await server.answer(call, Returned(b"null"))
+
+    answer = await server.get(f"/v1/runs/{run['run_id']}/timeline")
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    first, second = answer.body.decode().splitlines()
+    assert first.split() == ["Run", "COMPLETED", "0.000s", "1.500s", "request"]
+    assert second.split() == ["Function", "body", "COMPLETED", "0.000s", "1.500s", "request"]
+    assert (await server.get(f"/v1/runs/{STRANGER}/timeline")).status == 404
+
+
 async def test_a_run_has_the_documented_shape(server: InProcess) -> None:
     run = await start_run(server)
     call = await server.call(0)

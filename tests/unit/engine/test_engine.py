@@ -13,7 +13,7 @@ from inngest_server.runs.facts import CancelRequested
 from inngest_server.wire import json
 from tests.builders import HOUR_MS, SECOND_MS
 from tests.unit.engine.builders import Office, make_function
-from tests.unit.runs.builders import make_failure, make_op, planned, ran
+from tests.unit.runs.builders import make_error, make_failure, make_op, planned, ran
 
 PLACED = "shop/order.placed"
 
@@ -335,6 +335,41 @@ async def test_failed_tries_and_failed_runs_are_logged_without_their_messages() 
         ("run.failed", "shop-f", "Error"),
     ]
     assert "boom" not in str(lines)
+
+
+@pytest.mark.parametrize("op", ["StepError", "StepFailed"])
+async def test_the_last_try_of_a_step_is_logged_though_its_error_may_be_caught(op: str) -> None:
+    office = Office()
+    await office.open(make_function("f", PLACED, retries=0))
+    await office.send(PLACED)
+    with structlog.testing.capture_logs() as lines:
+        await office.report(office.call_of("shop-f"), make_op(op, "pay", error=make_error(name="CardError")))
+        await office.complete(office.call_of("shop-f"))
+
+    assert [{**line, "run_id": ""} for line in lines] == [
+        {
+            "event": "run.try_failed",
+            "log_level": "warning",
+            "function": "shop-f",
+            "run_id": "",
+            "attempt": 0,
+            "code": "step_error",
+            "error": "CardError",
+        }
+    ]
+
+
+async def test_an_invocation_that_failed_is_logged_by_the_run_that_failed_only() -> None:
+    office = Office()
+    parent = await open_parent(office, make_function("child", retries=0))
+    await office.report(parent, invoke("shop-child"))
+    with structlog.testing.capture_logs() as lines:
+        await office.answer(office.call_of("shop-child"), make_failure())
+
+    assert [(line["event"], line["function"]) for line in lines] == [
+        ("run.try_failed", "shop-child"),
+        ("run.failed", "shop-child"),
+    ]
 
 
 async def test_an_event_as_deep_as_allowed_reaches_the_failure_handler() -> None:

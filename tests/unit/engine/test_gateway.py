@@ -149,6 +149,14 @@ async def test_what_is_kept_of_a_waiting_run_counts_the_canonical_forms() -> Non
     assert run.content is None
 
 
+async def test_the_log_says_why_the_last_try_of_a_request_failed() -> None:
+    office = await asking(retries=0)
+    with capture_logs() as lines:
+        await office.answer(office.call_of("shop-f"), make_failure())
+    said = [(line["event"], line["attempt"], line["code"], line["error"]) for line in lines]
+    assert said == [("run.try_failed", 0, "host_unreachable", "AIGatewayError")]
+
+
 @pytest.mark.parametrize("retries", [0, 4])
 async def test_no_secret_is_logged_or_given_to_the_app(retries: int) -> None:
     with capture_logs() as lines:

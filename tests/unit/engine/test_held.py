@@ -27,7 +27,7 @@ from inngest_server.wire import json
 from tests.builders import HOUR_MS
 from tests.unit.engine.builders import Office, make_function
 from tests.unit.engine.test_reload import first_call_once_it_is_back, make_events, running
-from tests.unit.runs.builders import make_op
+from tests.unit.runs.builders import make_op, make_reported
 
 PLACED = "shop/order.placed"
 LIMITED = {"concurrency": [{"limit": 1}]}
@@ -127,6 +127,37 @@ async def test_a_held_run_that_waited_for_a_slot_leaves_the_queue(monkeypatch: p
 
     (last,) = office.desk.calls
     assert last.item.run_id == ids[third]
+
+
+async def test_a_run_that_is_held_as_it_is_sent_keeps_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request is made once the batch is durable, after the decision that sets the run aside."""
+    office = Office()
+    await office.open(make_function("fulfil", PLACED, **LIMITED))
+    await office.send(PLACED)
+    await office.send(PLACED)
+    [call] = office.desk.calls
+    office.desk.calls.clear()
+    item, answer = call.item, make_reported(make_op("StepRun", "a", data=1))
+    break_decisions(monkeypatch, lambda fact: isinstance(fact, DamageFound))
+    office.engine.tell(Answered(item.run_id, item.item_id, item.generation, answer))
+    office.engine.tell(DamageFound(item.run_id, "planted"))
+    await office.settle()
+    assert [call.item.run_id for call in office.desk.calls] == [item.run_id]
+
+
+async def test_a_run_that_is_released_before_it_gave_back_its_work_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    office = Office()
+    await office.open(make_function("fulfil", PLACED, **LIMITED))
+    await office.send(PLACED)
+    [parked] = await office.storage.runs_of_event(await office.send(PLACED))
+    [call] = office.desk.calls
+    break_decisions(monkeypatch, lambda fact: isinstance(fact, DamageFound))
+    office.engine.tell(DamageFound(parked.run_id, "planted"))
+    assert await ask(office, Released(parked.run_id))
+    await office.complete(call)
+    assert [call.item.run_id for call in office.desk.calls] == [parked.run_id]
 
 
 async def test_a_held_run_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

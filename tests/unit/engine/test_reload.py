@@ -11,13 +11,20 @@ import pytest
 from inngest_server.engine import events
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import EventsSent
-from inngest_server.engine.options import EngineUnavailableError, UndecidableError
+from inngest_server.engine.options import EngineOptions, EngineUnavailableError, UndecidableError
 from inngest_server.engine.work import Work
 from inngest_server.events.event import make_event, read_event
 from inngest_server.execution.driver import Call
-from inngest_server.runs.facts import Answered, Returned
+from inngest_server.runs.facts import Answered, CancelRequested, Returned
 from inngest_server.storage.memory import MemoryStorage
-from inngest_server.storage.protocol import Batch, CommitResult, LivePage, Outcome, StorageError
+from inngest_server.storage.protocol import (
+    Batch,
+    CommitResult,
+    LivePage,
+    Outcome,
+    StorageError,
+    StorageUnavailableError,
+)
 from inngest_server.storage.records import MessageRow
 from tests.builders import HOUR_MS
 from tests.unit.engine.builders import Office, make_function
@@ -96,6 +103,31 @@ async def test_who_waits_for_a_batch_that_does_not_fit_the_storage_is_told() -> 
             await office.engine.ask_events(make_events(office, PLACED))
         assert (await disk.counts()).events == 0
         assert office.engine.held == {}
+
+
+async def test_who_waits_for_such_a_batch_is_told_also_if_a_read_fails_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    office = Office(EngineOptions(idle_contents_max=0))
+    await office.open(make_function("fulfil", PLACED))
+    await office.send(PLACED)
+    [call] = office.desk.calls
+    await office.report(call, make_op("Sleep", "s", name="1h"))
+    office.engine.tell(CancelRequested(call.item.run_id, "api"))
+    await office.engine.run_once()  # It waits for the content.
+
+    async def get(self: MemoryStorage, *given: Any) -> Any:
+        raise StorageUnavailableError("planted")
+
+    async def commit(self: MemoryStorage, batch: Batch) -> CommitResult:
+        await office.engine.load_once()
+        raise StorageError("a row does not fit")
+
+    monkeypatch.setattr(MemoryStorage, "get", get)
+    monkeypatch.setattr(MemoryStorage, "commit", commit)
+    reply = office.engine.ask_events(make_events(office, PLACED))
+    await office.engine.run_once()
+    assert isinstance(reply.exception(), EngineUnavailableError)
 
 
 async def test_a_decision_that_raises_half_way_leaves_nothing_behind(

@@ -5,6 +5,7 @@ import gzip
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ CERTIFICATE = Path(__file__).parent / "localhost.pem"
 """Of nobody: its key stands beside it."""
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+NESTED = reduce(lambda body, _: gzip.compress(body), range(5), b"ok")
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -147,11 +149,20 @@ def test_where_a_url_leads(url: str, host: str, port: int, start: bytes) -> None
 
 @pytest.mark.parametrize(
     "url",
-    ["", "a", "ftp://a/", "http://", "http://a:x/", "http://a:70000/", "http://[::1", f"http://{'a' * 64}/"],
+    [
+        *["", "a", "ftp://a/", "http://", "http://a:x/", "http://a:70000/", "http://[::1"],
+        *[f"http://{'a' * 64}/", "http://[fe80::1%é]/", "http://a/\ud800", f"http://a/{'b' * 5000}\ud800"],
+    ],
 )
 def test_urls_that_lead_nowhere(url: str) -> None:
     with pytest.raises(InvalidURLError):
         target_of(url)
+
+
+def test_long_urls_are_not_kept_in_memory() -> None:
+    before = http1._kept_target.cache_info().currsize
+    assert target_of(f"http://a/?{'b' * 5000}").host == "a"
+    assert http1._kept_target.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\rb"])
@@ -222,12 +233,15 @@ async def test_forms_of_an_answer(answer: bytes, body: bytes) -> None:
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001, BodyTooLargeError),
         (CHUNKED + b"3e9\r\n" + b"x" * 1001, BodyTooLargeError),
         (
-            CHUNKED + b"0\r\n" + b"X-Trailer: 12345678\r\n" * 4000,
+            CHUNKED + b"0\r\n" + (b"X-Trailer: " + b"y" * 100 + b"\r\n") * 900,
             BodyTooLargeError,
         ),
+        (CHUNKED + b"0\r\n" + b"x:y\r\n" * 1002, NotHTTPError),
+        (b"HTTP/1.1 200 OK\r\n" + b"x:y\r\n" * 1002, NotHTTPError),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok", HungUpError),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"abc")[:-9], HungUpError),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nok", HungUpError),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: " + b"gzip," * 5 + b"\r\n\r\n" + NESTED, HungUpError),
     ],
     ids=[
         *[
@@ -246,8 +260,10 @@ async def test_forms_of_an_answer(answer: bytes, body: bytes) -> None:
             "too long, no length",
             "too long, chunk",
             "trailers",
+            "many trailers",
+            "many headers",
         ],
-        *["no gzip", "half a gzip", "no brotli"],
+        *["no gzip", "half a gzip", "no brotli", "gzip in gzip in ..."],
     ],
 )
 async def test_answers_that_are_none(answer: bytes, error: type[Exception]) -> None:
@@ -316,6 +332,19 @@ async def test_a_request_that_meets_a_closing_connection_is_sent_again(
         assert (await ask(one, url)).body == b"ok"
         assert (await ask(one, url)).body == b"ok"
     assert requests == 2
+
+
+async def test_a_connection_that_is_lost_before_it_is_used_hung_up() -> None:
+    lost = http1.Connection()
+    lost.connection_lost(None)
+    with pytest.raises(HungUpError):
+        await lost.exchange(b"GET / HTTP/1.1\r\n\r\n", b"", 1000)
+
+
+async def test_a_trailer_is_no_header() -> None:
+    trailed = CHUNKED + b"2\r\nok\r\n0\r\nContent-Encoding: gzip\r\nX-Late: 1\r\n\r\n"
+    response = await ask_once(answering(trailed))
+    assert (response.body, response.headers.get("x-late")) == (b"ok", None)
 
 
 async def test_a_busy_connection_that_breaks_is_the_apps_failure() -> None:

@@ -31,6 +31,9 @@ from inngest_server.wire.limits import BODY_BYTES_MAX
 
 log = structlog.get_logger("inngest.api")
 
+PATH_SHOWN_CHARS = 200
+"""Of a path that is not there, in the answer."""
+
 
 class Request:
     """One request as handlers see it."""
@@ -190,7 +193,8 @@ class Router:
             return
         if not methods:
             check_access(self._context.settings, Access.BEARER, scope)
-            raise RequestRejectedError(404, f"there is nothing at {scope['path']}", code="not_found")
+            shown = scope["path"][:PATH_SHOWN_CHARS]
+            raise RequestRejectedError(404, f"there is nothing at {shown}", code="not_found")
         check_access(self._context.settings, access, scope)
         allowed = ", ".join(sorted(methods))
         raise RequestRejectedError(

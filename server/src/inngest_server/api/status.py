@@ -2,7 +2,7 @@
 
 import asyncio
 
-from inngest_server.api.replies import RequestRejectedError
+from inngest_server.api.replies import TEXT_TYPE, RequestRejectedError
 from inngest_server.api.router import Reply, Request
 from inngest_server.apps.records import AppRow
 from inngest_server.engine.facts import Ping
@@ -45,11 +45,12 @@ async def welcome(request: Request) -> Reply:
         "GET  /v1/events                the latest events\n"
         "GET  /v1/events/{id}/runs      the runs that an event started\n"
         "GET  /v1/runs/{id}             one run\n"
+        "GET  /v1/runs/{id}/timeline    what it did and when, as text\n"
         "POST /v0/gql                   lists, traces and more, with GraphQL\n"
         "GET  /health                   whether the server works\n"
         "GET  /metrics                  figures for Prometheus\n"
     )
-    return Reply(200, text.encode(), ((b"content-type", b"text/plain; charset=utf-8"),))
+    return Reply(200, text.encode(), (TEXT_TYPE,))
 
 
 async def dev_info(request: Request) -> Reply:

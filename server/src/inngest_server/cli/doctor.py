@@ -144,7 +144,7 @@ def _examine(directory: Path, signing_key: str | None, case: Case, report: "_Tex
         try:
             held = LiveServer(directory, signing_key).held()
         except ServerRefusedError as error:
-            print(f"inngest: not known is what the server has set aside: {error}", file=sys.stderr)
+            print(f"inngest: what the server has set aside is not known: {error}", file=sys.stderr)
             return
         result = Result(HELD, len(held), len(held))
         result.problems = [f"{one['kind']} {one['id']} since {one['since']}: {one['reason']}" for one in held]

@@ -351,6 +351,8 @@ class Engine:
                 case StandDown():
                     if (run := self.live.find_run(fact.run_id)) is not None:
                         self._work.stand_down(run, self._is_sending, now_ms)
+                        if fact.run_id not in self._work.held:
+                            self._work.set_timers(run)  # It was released before this fact came up.
                 case Mending():
                     pending.result = fact.decide(self._work, now_ms)
                 case Released():
@@ -511,7 +513,8 @@ class Engine:
             try:
                 result = await self.storage.commit(batch)
             except StorageError as error:
-                if error.code == StorageError.code:
+                # If a read failed meanwhile, nobody knows the facts of this batch any more.
+                if error.code == StorageError.code and self._failure is None:
                     self._look_for_misfit(error)
                 else:
                     self._fail(str(error), replies)

@@ -14,13 +14,14 @@ from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.engine import crons
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import Mending
+from inngest_server.engine.messages import run_of
 from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.engine.work import Work
 from inngest_server.events.records import EventRow
 from inngest_server.runs.decision import Decision
 from inngest_server.runs.errors import error_object
 from inngest_server.runs.facts import DamageFound, StallFound
-from inngest_server.runs.finish import FINISHED
+from inngest_server.runs.finish import FINISHED, LOOP_GUARD
 from inngest_server.runs.placement import derived_ulid
 from inngest_server.runs.records import (
     ItemRow,
@@ -146,7 +147,8 @@ async def _settle(engine: Engine, run_id: str) -> str:
     witness = derived_ulid(row.ended_at_ms, run_id, FINISHED)
     events = await storage.salvage(EventRow, [witness, row.event_id])
     may_go_on = any(event.internal_id == row.event_id and event.body for event in events)
-    if any(event.internal_id == witness for event in events) or not may_go_on:
+    is_mute = row.event_name in LOOP_GUARD  # It publishes nothing, so that nothing is missing.
+    if any(event.internal_id == witness for event in events) or is_mute or not may_go_on:
         n = journal[-1].n + 1 if journal else 1
         return await _mend(engine, lambda work, now_ms: _note_end(work, row, n))
     result = await _mend(engine, lambda work, now_ms: _revive(work, row, bool(journal)))
@@ -282,6 +284,8 @@ async def _mend_output(engine: Engine, run_id: str) -> str:
         if run is not None:
             work.put(run.row)
             return WRITTEN_AGAIN
+        if rows[0].ended_at_ms is None:
+            return NOTHING  # It has ended since it was read, and its row was written anew.
         work.put(_without_damage(rows[0]))
         return "its output is marked as lost"
 
@@ -321,18 +325,22 @@ async def _mend_event(engine: Engine, internal_id: str) -> str:
 # ---- live rows ----------------------------------------------------------------------------------
 
 
+# Memory is asked before the storage is read: what it does not have then, and the storage has afterwards, is
+# nothing that ordinary work takes away meanwhile.
+
+
 async def _mend_item(engine: Engine, item_id: str) -> str:
+    if written := await _mend(engine, lambda work, now_ms: _write_item(work, item_id)):
+        return written
     [stored] = await engine.storage.get(ItemRow, [item_id]) or [None]
     if stored is None:
         return NOTHING
 
     def decide(work: Work, now_ms: int) -> str:
+        if written := _write_item(work, item_id):
+            return written
         run = work.live.find_run(stored.run_id)
         work.release(stored.run_id)
-        item = run.items.get(item_id) if run is not None else None
-        if item is not None:
-            work.put(item)
-            return WRITTEN_AGAIN
         if run is not None and _is_sound(stored, ItemState):
             work.take_in(run, stored, now_ms)
             return TAKEN_IN
@@ -347,18 +355,29 @@ async def _mend_item(engine: Engine, item_id: str) -> str:
     return result
 
 
+def _write_item(work: Work, item_id: str) -> str:
+    """Write an item down as memory has it; empty if it does not."""
+    run = work.live.find_run(run_of(item_id))
+    item = run.items.get(item_id) if run is not None else None
+    if run is None or item is None:
+        return ""
+    work.release(run.id)
+    work.put(item)
+    return WRITTEN_AGAIN
+
+
 async def _mend_wait(engine: Engine, wait_id: str) -> str:
+    if written := await _mend(engine, lambda work, now_ms: _write_wait(work, wait_id)):
+        return written
     [stored] = await engine.storage.salvage(WaitRow, [wait_id]) or [None]
     if stored is None:
         return NOTHING
 
     def decide(work: Work, now_ms: int) -> str:
+        if written := _write_wait(work, wait_id):
+            return written
         run = work.live.find_run(stored.run_id)
         work.release(stored.run_id)
-        wait = run.waits.get(wait_id) if run is not None else None
-        if wait is not None and wait.captured != DAMAGED:
-            work.put(wait)
-            return WRITTEN_AGAIN
         if run is not None and stored.captured != DAMAGED and _is_sound(stored, WaitKind):
             work.owns(run.row.shard)
             work.add_wait(run, stored._replace(shard=run.row.shard))
@@ -373,6 +392,17 @@ async def _mend_wait(engine: Engine, wait_id: str) -> str:
     return f"{result}; {failed}"
 
 
+def _write_wait(work: Work, wait_id: str) -> str:
+    """As `_write_item`."""
+    run = work.live.find_run(run_of(wait_id))
+    wait = run.waits.get(wait_id) if run is not None else None
+    if run is None or wait is None:
+        return ""
+    work.release(run.id)
+    work.put(wait)
+    return WRITTEN_AGAIN
+
+
 def _is_sound(row: ItemRow | WaitRow, states: type[ItemState] | type[WaitKind]) -> bool:
     """Whether a row that memory does not have can be used as it is."""
     state = row.state if isinstance(row, ItemRow) else row.kind
@@ -383,8 +413,8 @@ async def _drop_message(engine: Engine, key: str) -> str:
     shard, sender, number = map(int, key.split("/"))
 
     def decide(work: Work, now_ms: int) -> str:
-        if shard not in work.live.shards:
-            return NOTHING
+        if shard not in work.live.shards or (shard, sender, number) in work.undecided:
+            return NOTHING  # One that is understood is decided, if its run is held once that is released.
         work.batch.remove(MessageRow, (shard, sender, number), shard)
         work.owns(shard)
         return REMOVED

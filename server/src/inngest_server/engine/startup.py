@@ -9,6 +9,7 @@ from inngest_server.engine.facts import Pending
 from inngest_server.engine.live import Shard
 from inngest_server.engine.messages import RunMessage, decode
 from inngest_server.engine.work import Work, rank_of
+from inngest_server.events.expressions import ExpressionError
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Driver
 from inngest_server.runs.facts import EventArrived, ItemLost
@@ -22,8 +23,8 @@ log = structlog.get_logger("inngest.engine")
 
 MESSAGES_MAX = 1_000_000
 
-CONTRADICTIONS = (KeyError, TypeError, ValueError)
-"""What a row raises that refers to what is not there, or whose columns are no longer of their type."""
+CONTRADICTIONS = (KeyError, TypeError, ValueError, ExpressionError)
+"""What a row raises that refers to what is not there, or whose columns are no longer what they were."""
 
 Hold = Callable[[str, str], None]
 """Sets a run aside, given its id and what is wrong with its rows."""

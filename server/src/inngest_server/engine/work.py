@@ -165,8 +165,10 @@ class Work:
     def stand_down(self, run: Run, is_sending: Callable[[str, int], bool], now_ms: int) -> None:
         """Queue the work of a held run that is not under way, so that its slots are free for others."""
         freed: list[str] = []
+        sent_now = {call.item.item_id for call in self.calls}
         for item in list(run.items.values()):
-            if item.state == ItemState.QUEUED or is_sending(item.item_id, item.generation):
+            is_under_way = item.item_id in sent_now or is_sending(item.item_id, item.generation)
+            if item.state == ItemState.QUEUED or is_under_way:
                 continue
             freed.extend(self.home(run).slots.release(item.item_id))
             self.owns(item.shard)
@@ -194,11 +196,16 @@ class Work:
         if (cron := self.live.crons.get(entity)) is not None:
             timers.set(cron.fires_at_ms, "cron", "", entity)
         if (run := self.live.find_run(entity)) is not None:
-            for wait in run.waits.values():
-                timers.set(wait.fires_at_ms, "wait", run.id, wait.wait_id)
-            for item in run.items.values():
-                if item.state == ItemState.QUEUED:
-                    timers.set(item.due_at_ms, "item", run.id, item.item_id)
+            self.set_timers(run)
+
+    def set_timers(self, run: Run) -> None:
+        """Let what a run waits for happen again: facts about it came to nothing while it was held."""
+        timers = self.live.timers
+        for wait in run.waits.values():
+            timers.set(wait.fires_at_ms, "wait", run.id, wait.wait_id)
+        for item in run.items.values():
+            if item.state == ItemState.QUEUED:
+                timers.set(item.due_at_ms, "item", run.id, item.item_id)
 
     def apply(self, run: Run, decision: Decision, now_ms: int) -> None:
         """Take a decision into memory and into the batch."""
@@ -247,12 +254,15 @@ class Work:
         function = self.functions.get(run.row.function_id).row.slug
         about = {"function": function, "run_id": run.row.run_id}
         for entry in decision.journal:
-            if entry.kind == JournalKind.TRIED and entry.payload is not None:
-                meta, error = json.parse(entry.meta), json.parse_kept(entry.payload)
-                trace = {"attempt": meta.get("attempt"), "code": meta.get("code"), "error": error.get("name")}
-                if "next" in meta:
-                    trace["next_try_in_s"] = round((meta["next"] - entry.at_ms) / 1000, 1)
-                self.notes.append(("run.try_failed", {**about, **trace}))
+            if entry.payload is None or b'"code":' not in entry.meta:
+                continue  # A failed invocation has none either: the run that failed has lines of its own.
+            meta, error = json.parse(entry.meta), json.parse_kept(entry.payload)
+            if entry.kind == JournalKind.MEMO:
+                error = error["error"]
+            trace = {"attempt": meta.get("attempt"), "code": meta.get("code"), "error": error.get("name")}
+            if "next" in meta:
+                trace["next_try_in_s"] = round((meta["next"] - entry.at_ms) / 1000, 1)
+            self.notes.append(("run.try_failed", {**about, **trace}))
         if decision.row is not None and decision.row.status == RunStatus.FAILED:
             name = json.parse_kept(decision.row.output or b"{}").get("name")
             self.notes.append(("run.failed", {**about, "error": name}))

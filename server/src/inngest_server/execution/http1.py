@@ -22,6 +22,8 @@ BODILESS_METHODS = ("GET", "HEAD")
 """Without a body they say nothing of its length: some servers refuse one of 0."""
 HEAD_BYTES_MAX = 64 * 1024
 """Of a response's status line and headers."""
+HEADERS_MAX = 1000
+"""In a response; together with the bytes this bounds what joining repeated ones costs."""
 CHUNK_OVERHEAD = 8
 """How many times larger than its content a body in chunks may be: chunks of one byte are six times larger."""
 CONNECT_TIMEOUT_S = 15.0
@@ -33,6 +35,10 @@ RACED_AFTER_S = 1.0
 SECOND_ADDRESS_AFTER_S = 0.25
 """How long one address of a host has before the next is tried beside it."""
 
+ENCODINGS_MAX = 4
+"""Of one body, one around the other: each is a pass over all that the response may have."""
+URL_CHARS_KEPT = 2_048
+"""What has been read of longer URLs is not kept: that of a gateway step may be as large as any input."""
 ADDRESSES_KEPT_S = 30.0
 HOSTS_KEPT = 1000
 
@@ -87,7 +93,6 @@ class Target(NamedTuple):
 Origin = tuple[str, int, bool]
 
 
-@lru_cache(maxsize=4096)
 def target_of(url: str) -> Target:
     """Read a URL.
 
@@ -95,16 +100,21 @@ def target_of(url: str) -> Target:
         InvalidURLError: it is not one that a request can be sent to.
     """
     try:
-        parts = urlsplit(url)
-        port = parts.port
-        host = parts.hostname or ""
-        if parts.scheme not in ("http", "https") or not host:
-            raise InvalidURLError(f"{url!r} is no http or https address")
-        ascii_host = host if ":" in host else host.encode("idna").decode()
-    except (ValueError, UnicodeError) as error:
-        if isinstance(error, InvalidURLError):
-            raise
+        return _kept_target(url) if len(url) <= URL_CHARS_KEPT else _read_target(url)
+    except InvalidURLError:
+        raise
+    except ValueError as error:
         raise InvalidURLError(f"{url!r}: {error}") from error
+
+
+def _read_target(url: str) -> Target:
+    """As `target_of`; raises any `ValueError`."""
+    parts = urlsplit(url)
+    port = parts.port
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidURLError(f"{url!r} is no http or https address")
+    ascii_host = host if ":" in host else host.encode("idna").decode()
     is_tls = parts.scheme == "https"
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     if parts.query:
@@ -114,6 +124,9 @@ def target_of(url: str) -> Target:
         shown += f":{port}"
     start = f" {path} HTTP/1.1\r\nHost: {shown}\r\n".encode("ascii")
     return Target(ascii_host, port or (443 if is_tls else 80), is_tls, start)
+
+
+_kept_target = lru_cache(maxsize=4096)(_read_target)
 
 
 def head_of(method: str, start: bytes, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -138,6 +151,7 @@ class Connection(asyncio.Protocol):
         "_body_bytes",
         "_body_max",
         "_ends_with_connection",
+        "_header_count",
         "_headers",
         "_is_answered",
         "_is_head",
@@ -163,6 +177,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, body_max: int) -> None:
         self._body_max = body_max
         self._headers = Headers()
+        self._header_count = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._received = 0
@@ -174,12 +189,13 @@ class Connection(asyncio.Protocol):
     def exchange(self, head: bytes, body: bytes, body_max: int) -> "asyncio.Future[Response]":
         """Send a request; the future has the response or why there is none."""
         transport = self._transport
-        assert transport is not None
         self._begin(body_max)
         self._is_head = head.startswith(b"HEAD ")
         self.is_reusable = False
         waiter = self._waiter = asyncio.get_running_loop().create_future()
-        if len(body) <= HEAD_BYTES_MAX:
+        if transport is None:
+            self.fail(HungUpError("the app closed the connection before it was asked"))
+        elif len(body) <= HEAD_BYTES_MAX:
             transport.write(head + body)
         else:
             transport.write(head)
@@ -223,7 +239,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             cause = error.__context__
-            if isinstance(cause, BodyTooLargeError):
+            if isinstance(cause, (BodyTooLargeError, NotHTTPError)):
                 self.fail(cause)
             else:
                 self.fail(NotHTTPError(f"the answer is no HTTP: {error}"))
@@ -261,6 +277,11 @@ class Connection(asyncio.Protocol):
             self.is_reusable = False  # More than was asked for.
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        if self._header_count > HEADERS_MAX:
+            raise NotHTTPError(f"the answer has more than {HEADERS_MAX} headers")
+        if self._is_in_body:
+            return  # A trailer: nobody asked for one.
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
         headers = self._headers
         headers[key] = text if key not in headers else f"{headers[key]}, {text}"
@@ -465,9 +486,12 @@ def decoded(body: bytes, encoding: str, size_max: int) -> bytes:
 
     Raises:
         BodyTooLargeError: it is larger than `size_max` bytes when it is decoded.
-        HungUpError: it is not what it says it is.
+        HungUpError: it is not what it says it is, or was encoded too often.
     """
-    for name in reversed(encoding.lower().split(",")):
+    names = encoding.lower().split(",")
+    if len(names) > ENCODINGS_MAX:
+        raise HungUpError(f"the answer is encoded more than {ENCODINGS_MAX} times")
+    for name in reversed(names):
         match name.strip():
             case "gzip" | "x-gzip" | "deflate":
                 body = _inflated(body, size_max)

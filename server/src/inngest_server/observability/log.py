@@ -38,9 +38,20 @@ def set_up_logging(*, as_json: bool, level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s"
-    )
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[_OfLibraries()])
+
+
+class _OfLibraries(logging.Handler):
+    """Gives what libraries log the form of our own lines, so that each line can be read by machines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, `library.said`; the level was compared already."""
+        try:
+            said = structlog.get_logger(record.name)
+            trace = {} if record.exc_info is None else {"exc_info": record.exc_info}
+            said.log(record.levelno, "library.said", library=record.name, detail=record.getMessage(), **trace)
+        except Exception:  # As every handler of the standard library: a bad line must not stop its writer.
+            self.handleError(record)
 
 
 def _to_json(value: Any, **_: Any) -> str:

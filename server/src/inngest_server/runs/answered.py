@@ -139,11 +139,17 @@ def _keep_late_fetch(
         return  # The current dispatch will meet the same result and decide about it.
 
 
-def _settle(turn: Turn, item: ItemRow, memo: bytes) -> None:
-    """The item's step has its memo, this one unless it had one: the item is done, and the run goes on."""
+def _settle(turn: Turn, item: ItemRow, memo: bytes, *, code: str = "") -> None:
+    """The item's step has its memo, this one unless it had one: the item is done, and the run goes on.
+
+    `code` says why the memo is an error.
+    """
     run, decision = turn.run, turn.decision
+    meta = {"op": turn.content.opened.get(item.step_id, "")}
+    if code:
+        meta["code"] = code
     try:
-        turn.save(item.step_id, memo, {"op": turn.content.opened.get(item.step_id, "")})
+        turn.save(item.step_id, memo, meta)
     except RunFailure as failure:
         finish.fail(run, decision, turn.moment, failure.error)
         return
@@ -324,7 +330,8 @@ def _has_reason_to_wake(run: Run, decision: Decision) -> bool:
 def _on_failed(run: Run, decision: Decision, moment: Moment, item: ItemRow, failure: CallFailed) -> None:
     if item.is_gateway and next_try_ms(item.attempt, failure, moment) is None:
         # User code can catch it, as the error of any other step.
-        _settle(Turn(run, moment, item, decision), item, b'{"error":' + failure.error + b"}")
+        memo = b'{"error":' + failure.error + b"}"
+        _settle(Turn(run, moment, item, decision), item, memo, code=failure.code)
     elif not _retry(run, decision, moment, item, failure):
         finish.fail(run, decision, moment, failure.error)
 

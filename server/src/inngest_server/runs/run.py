@@ -26,7 +26,7 @@ and of the request that it came of (`decision.trace_of_item`):
 * `http`, `began`, `took`: status of the answer; when the request left, if later than sent; its milliseconds
 * `goes_on`  a checkpoint: the request is not answered yet
 * `lost`     it is given up: the result came by an older one
-* `code`, `next`: why it failed, and when it is tried again
+* `code`, `next`: why it failed, and when it is tried again; on a memo: why the step failed for good
 * `asked`, `empty`: it brought nothing that is worth an entry of its own
 * `status`, `reason`, `open`: how the run ended, and the items that were not answered then, with their `state`
 """

@@ -146,7 +146,12 @@ class Turn:
         """Whether the step was planned before and has neither a memo nor an item any more."""
         planned = self.content.opened.get(op.step_id) == op.code and not self.knows(op.step_id)
         item_id = f"{self.run.id}.{op.step_id}"
-        return planned and item_id not in {*self.run.items, *(item.item_id for item in self.decision.items)}
+        # Asked for each planned step of each answer, and there may be a thousand.
+        return (
+            planned
+            and item_id not in self.run.items
+            and all(item.item_id != item_id for item in self.decision.items)
+        )
 
     def enqueue(self, kind: str, step_id: str = "") -> None:
         """Add an item that is due now. Its id follows from the step, or from where the journal stands."""

@@ -152,3 +152,10 @@ async def test_an_answer_with_too_large_payloads_is_given_up(
     [event_id] = await server.send({"name": "a/b", "data": {"text": "x" * 100}})
 
     assert await code_of(server, OPERATIONS["GetEventV2Payload"], eventID=event_id) == "query_too_large"
+
+
+async def test_a_slug_in_place_of_an_id_is_told_what_is_wanted(server: InProcess) -> None:
+    answer = await post(server, '{ app(id: "shop-f") { name } }')
+
+    [error] = answer["errors"]
+    assert error["message"] == "UUID must be the `id` of a function or an app, a UUID, got 'shop-f'"

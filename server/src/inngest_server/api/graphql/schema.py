@@ -40,7 +40,7 @@ def read_ulid(value: Any) -> str:
 def _read_uuid(value: Any) -> str:
     text = value.lower() if isinstance(value, str) and value.isascii() else ""
     if not _UUID.fullmatch(text):
-        raise _wrong("UUID", "a UUID", value)
+        raise _wrong("UUID", "the `id` of a function or an app, a UUID", value)
     return text
 
 

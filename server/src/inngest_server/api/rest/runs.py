@@ -1,7 +1,8 @@
 """Reading and cancelling runs. Source: protocol 7.2 and 7.4."""
 
 from inngest_server.api.context import Context
-from inngest_server.api.replies import RequestRejectedError
+from inngest_server.api.lane import LaneFullError
+from inngest_server.api.replies import NO_STORE, TEXT_TYPE, RequestRejectedError
 from inngest_server.api.rest.answers import empty, enveloped
 from inngest_server.api.rest.held import show_held
 from inngest_server.api.rest.ids import run_id_of
@@ -9,6 +10,8 @@ from inngest_server.api.rest.shapes import show_job, show_run
 from inngest_server.api.router import Reply, Request
 from inngest_server.runs.facts import CancelRequested
 from inngest_server.runs.records import RunRow
+from inngest_server.traces.text import timeline
+from inngest_server.traces.trace import trace_of
 from inngest_server.wire import json
 
 METADATA_BYTES_MAX = 64 * 1024
@@ -39,6 +42,23 @@ async def get_run(request: Request) -> Reply:
     if held is not None:
         shown = b'%b,"held":%b}' % (shown[:-1], json.dumps(show_held(held)))
     return enveloped(request, shown)
+
+
+async def show_timeline(request: Request) -> Reply:
+    """What the run did and when, as text for people: one line for each step, wait and try."""
+    context = request.context
+    run_id = run_id_of(request)
+    history = (await context.storage.histories([run_id])).get(run_id)
+    if history is None:
+        raise RequestRejectedError(404, "Run not found", code="run_not_found")
+    now_ms = context.engine.now_ms()
+    try:
+        text = await context.lane.do(
+            lambda: timeline(trace_of(history.run, history.journal, history.items, now_ms=now_ms))
+        )
+    except LaneFullError as error:
+        raise RequestRejectedError(503, str(error), code="unavailable", retry_after_s=1) from error
+    return Reply(200, f"{text}\n".encode(), (TEXT_TYPE, NO_STORE))
 
 
 async def delete_run(request: Request) -> Reply:

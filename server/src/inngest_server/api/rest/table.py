@@ -19,6 +19,7 @@ def rest_routes() -> list[Route]:
         _route("GET", "/v1/events/{event_id}/runs", events.list_runs_of_event),
         _route("GET", "/v1/runs/{run_id}", runs.get_run),
         _route("DELETE", "/v1/runs/{run_id}", runs.delete_run),
+        _route("GET", "/v1/runs/{run_id}/timeline", runs.show_timeline),
         _route("GET", "/v1/runs/{run_id}/jobs", runs.list_jobs),
         _route("POST", "/v1/runs/{run_id}/metadata", runs.add_metadata),
         _route("GET", "/v1/apps/{app_name}/functions", apps.list_functions),

@@ -4,10 +4,14 @@ from inngest_server.runs.errors import MalformedOpError
 from inngest_server.runs.facts import CallFailed, Op, Reported
 from inngest_server.runs.turn import Turn
 
+CODE = "step_error"
+"""Of a try that failed because the user's code raised in a step."""
+
 
 def step_failed(turn: Turn, op: Op) -> None:
     """Record the error as the step's memo, so that user code can catch it."""
-    turn.save(op.step_id, b'{"error":' + _error(op) + b"}", {"op": "StepFailed", "name": op.display_name})
+    meta = {"op": "StepFailed", "name": op.display_name, "code": CODE}
+    turn.save(op.step_id, b'{"error":' + _error(op) + b"}", meta)
 
 
 def step_error(turn: Turn, op: Op, answer: Reported) -> None:
@@ -17,7 +21,7 @@ def step_error(turn: Turn, op: Op, answer: Reported) -> None:
     if item is None or answer.no_retry or item.attempt + 1 >= turn.moment.max_attempts:
         step_failed(turn, op)
         return
-    turn.retry = CallFailed(error, "step_error", retriable=True, retry_after_ms=answer.retry_after_ms)
+    turn.retry = CallFailed(error, CODE, retriable=True, retry_after_ms=answer.retry_after_ms)
     turn.failed_op = op
 
 
