@@ -9,6 +9,7 @@ from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import AppDiscovered
 from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.engine.polling import AppPoller
+from inngest_server.engine.rounds import repeat
 from inngest_server.execution.prober import Found, ask_port, listening_at
 
 log = structlog.get_logger("inngest.discovery")
@@ -37,9 +38,11 @@ class AppDiscovery:
         log.info(
             "discovery.started", detail="looking for apps on common local ports; --no-discovery stops it"
         )
-        while True:
-            await self.run_once()
-            await asyncio.sleep(self._interval_s)
+        await repeat("discovery of apps", self._round)
+
+    async def _round(self) -> float:
+        await self.run_once()
+        return self._interval_s
 
     async def run_once(self) -> None:
         """Ask the ports that are taken, and sync what is found; does nothing while there is an app."""

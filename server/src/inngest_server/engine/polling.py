@@ -9,6 +9,7 @@ from inngest_server.apps.urls import normalize_app_url
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import AppCameBack, AppFailed
 from inngest_server.engine.options import EngineUnavailableError
+from inngest_server.engine.rounds import repeat
 from inngest_server.execution.syncer import AppSyncer
 
 log = structlog.get_logger("inngest.sync")
@@ -29,9 +30,11 @@ class AppPoller:
         self._synced: set[str] = set()
 
     async def run(self) -> None:
-        while True:
-            await self.run_once()
-            await asyncio.sleep(self._interval_s)
+        await repeat("polling of apps", self._round)
+
+    async def _round(self) -> float:
+        await self.run_once()
+        return self._interval_s
 
     async def run_once(self) -> None:
         """Ask every app that is due; with polling off only those that failed or never answered."""

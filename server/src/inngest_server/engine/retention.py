@@ -1,11 +1,10 @@
 """Forgets the past in small slices, so that nobody waits for it."""
 
-import asyncio
-
 import structlog
 
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.events import MARK_LIFETIME_MS
+from inngest_server.engine.rounds import repeat
 from inngest_server.storage.protocol import StorageError
 
 log = structlog.get_logger("inngest.retention")
@@ -36,9 +35,10 @@ class Retention:
         self._shrinking: _Shrinking | None = None
 
     async def run(self) -> None:
-        while True:
-            pruned = await self.run_once()
-            await asyncio.sleep(PAUSE_S if pruned else INTERVAL_S)
+        await repeat("retention", self._round)
+
+    async def _round(self) -> float:
+        return PAUSE_S if await self.run_once() else INTERVAL_S
 
     async def run_once(self) -> int:
         """Prune one slice; how many rows went."""
