@@ -101,6 +101,9 @@ def test_a_named_file_replaces_the_one_that_would_be_found(tmp_path: Path) -> No
     assert config(tmp_path, "dev", {"INNGEST_CONFIG": str(tmp_path / "other.toml")}).number("port") == 2
     with pytest.raises(ConfigError, match=r"--config: there is no file .*gone\.toml"):
         config(tmp_path, "dev --config gone.toml")
+    for odd in ("x" * 5000, "~nobody-has-this-name/x", "a\0b"):
+        with pytest.raises(ConfigError, match="INNGEST_CONFIG: there is no file"):
+            config(tmp_path, "dev", {"INNGEST_CONFIG": odd})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a command was told: flag over variable over file over default, each value with where it came from."""
 
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from inngest_server.cli.flags import BY_KEY, BY_NAME, FLAGS, PREFIX, SDK_VARIABL
 
 TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+PATH_CHARS_SHOWN = 500
 
 Value = str | int | bool | tuple[str, ...] | None
 
@@ -130,9 +132,10 @@ def _file(given: Mapping[str, Given], directory: Path) -> Path | None:
     named = given.get("config")
     if named is None:
         return find_file(directory)
-    path = directory / Path(str(named.text)).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"{named.where}: there is no file {path}")
+    # Those of `os.path` raise nothing, whatever the text: a name may be too long, or of no user.
+    path = directory / os.path.expanduser(str(named.text))
+    if not os.path.isfile(path):
+        raise ConfigError(f"{named.where}: there is no file {str(path)[:PATH_CHARS_SHOWN]}")
     return path
 
 

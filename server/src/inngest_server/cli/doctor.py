@@ -231,7 +231,7 @@ def _name(wanted: Repair | Reindex) -> str:
 
 def _open(directory: Path) -> Patient:
     path = directory / FILE_NAME
-    if not path.is_file():
+    if not os.path.isfile(path):  # Raises nothing, whatever the name.
         raise NotDoneError(f"there is no database {path}; name its directory with --sqlite-dir")
     is_live = _is_live(directory)
     # Without a log nobody writes, and then SQLite need not make files beside the database to read it.
