@@ -35,7 +35,9 @@ from benchmarks.processes import (
 )
 from benchmarks.scenarios import LONG, SCENARIOS, Metrics
 
-DEFAULT_SERVER_COMMAND = f"{ROOT}/.venv/bin/inngest dev --port {{port}} --no-poll --no-discovery --sqlite-dir {{dir}}"
+DEFAULT_SERVER_COMMAND = (
+    f"{ROOT}/.venv/bin/inngest dev --port {{port}} --no-poll --no-discovery --sqlite-dir {{dir}}"
+)
 APP_FILE = Path(__file__).resolve().parent / "app.py"
 WARM_UP_RUNS = 200
 
