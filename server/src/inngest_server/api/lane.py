@@ -5,15 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from inngest_server.api.replies import RequestRejectedError
+
 T = TypeVar("T")
 
 THREADS = 2
 """A search may take seconds, and a list should not wait for it. More would only take turns with the loop."""
 WAITING_MAX = 64
-
-
-class LaneFullError(Exception):
-    """Too many answers wait to be made."""
 
 
 class Lane:
@@ -28,10 +26,15 @@ class Lane:
         """What the work returns or raises; it goes on if nobody waits for it any longer.
 
         Raises:
-            LaneFullError: at once, when too much was given before it.
+            RequestRejectedError: 503, at once, when too much was given before it.
         """
         if self._given >= self._room:
-            raise LaneFullError(f"{self._given} queries wait to be answered; ask again later")
+            raise RequestRejectedError(
+                503,
+                f"{self._given} queries wait to be answered; ask again later",
+                code="unavailable",
+                retry_after_s=1,
+            )
         self._given += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         future.add_done_callback(self._done)

@@ -84,8 +84,14 @@ class QueuedDriver(ABC):
     """
 
     def __init__(
-        self, *, answered: Callable[[Answered], None], connections: int, keeps_workers: bool
+        self,
+        clock: Clock,
+        *,
+        answered: Callable[[Answered], None],
+        connections: int,
+        keeps_workers: bool,
     ) -> None:
+        self._clock = clock
         self._answered = answered
         self._connections = connections
         self._keeps_workers = keeps_workers
@@ -101,6 +107,10 @@ class QueuedDriver(ABC):
     @abstractmethod
     def _queue_of(self, call: Call) -> str:
         """Calls with the same name share connections."""
+
+    def _exchange(self, http_status: int, began_ms: int) -> Exchange:
+        """What a call that ends now was like; status 0 where no response came."""
+        return Exchange(http_status, began_ms, max(0, self._clock.now_ms() - began_ms))
 
     @abstractmethod
     async def _call(self, call: Call) -> tuple[Answer, Exchange]:
@@ -215,9 +225,8 @@ class HTTPDriver(QueuedDriver):
         server_kind: str = "dev",
         app_connections: int = APP_CONNECTIONS,
     ) -> None:
-        super().__init__(answered=answered, connections=app_connections, keeps_workers=True)
+        super().__init__(clock, answered=answered, connections=app_connections, keeps_workers=True)
         self._transport = transport
-        self._clock = clock
         self._next_request_id = next_request_id
         self._signing_key = signing_key
         self._server_kind = server_kind
@@ -281,9 +290,6 @@ class HTTPDriver(QueuedDriver):
             return too_large(), self._exchange(0, began_ms)
         exchange = self._exchange(response.status, began_ms)
         return read_answer(response.status, response.headers, response.body, self._clock.now_ms()), exchange
-
-    def _exchange(self, http_status: int, began_ms: int) -> Exchange:
-        return Exchange(http_status, began_ms, max(0, self._clock.now_ms() - began_ms))
 
 
 def _signed_form(composed: CallBody) -> bytes:

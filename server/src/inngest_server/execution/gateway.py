@@ -30,9 +30,8 @@ class GatewayDriver(QueuedDriver):
         answered: Callable[[Answered], None],
         connections: int = HOST_CONNECTIONS,
     ) -> None:
-        super().__init__(answered=answered, connections=connections, keeps_workers=False)
+        super().__init__(clock, answered=answered, connections=connections, keeps_workers=False)
         self._fetcher = fetcher
-        self._clock = clock
 
     def _queue_of(self, call: Call) -> str:
         try:
@@ -60,7 +59,7 @@ class GatewayDriver(QueuedDriver):
             )
         except Exception as error:  # Ours; its text may show the request, which has secrets.
             answer = failed(request, "internal", f"the request could not be made: {type(error).__name__}")
-        return answer, Exchange(status, began_ms, max(0, self._clock.now_ms() - began_ms))
+        return answer, self._exchange(status, began_ms)
 
 
 class Drivers:

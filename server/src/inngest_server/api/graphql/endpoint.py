@@ -3,7 +3,6 @@
 import asyncio
 
 from inngest_server.api.context import Context
-from inngest_server.api.lane import LaneFullError
 from inngest_server.api.replies import JSON_TYPE, NO_STORE, Header, RequestRejectedError
 from inngest_server.api.router import Reply, Request
 
@@ -20,10 +19,7 @@ async def query(request: Request) -> Reply:
         raise RequestRejectedError(404, "GraphQL is turned off by --no-ui", code="graphql_off")
     body = await request.body(GRAPHQL_BYTES_MAX)
     loop, now_ms = asyncio.get_running_loop(), context.engine.now_ms()
-    try:
-        status, answered = await context.lane.do(lambda: _answer(context, loop, now_ms, body))
-    except LaneFullError as error:
-        raise RequestRejectedError(503, str(error), code="unavailable", retry_after_s=1) from error
+    status, answered = await context.lane.do(lambda: _answer(context, loop, now_ms, body))
     return Reply(status, answered, HEADERS)
 
 

@@ -1,7 +1,6 @@
 """Reading and cancelling runs. Source: protocol 7.2 and 7.4."""
 
 from inngest_server.api.context import Context
-from inngest_server.api.lane import LaneFullError
 from inngest_server.api.replies import NO_STORE, TEXT_TYPE, RequestRejectedError
 from inngest_server.api.rest.answers import empty, enveloped
 from inngest_server.api.rest.held import show_held
@@ -52,12 +51,9 @@ async def show_timeline(request: Request) -> Reply:
     if history is None:
         raise RequestRejectedError(404, "Run not found", code="run_not_found")
     now_ms = context.engine.now_ms()
-    try:
-        text = await context.lane.do(
-            lambda: timeline(trace_of(history.run, history.journal, history.items, now_ms=now_ms))
-        )
-    except LaneFullError as error:
-        raise RequestRejectedError(503, str(error), code="unavailable", retry_after_s=1) from error
+    text = await context.lane.do(
+        lambda: timeline(trace_of(history.run, history.journal, history.items, now_ms=now_ms))
+    )
     return Reply(200, f"{text}\n".encode(), (TEXT_TYPE, NO_STORE))
 
 
