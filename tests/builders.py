@@ -124,9 +124,7 @@ def make_event_row(internal_id: str = EVENT_ID, **changes: Any) -> EventRow:
 
 
 def make_mark(key: str = "order-1", **changes: Any) -> MarkRow:
-    return MarkRow(key=key, shard=SHARD, internal_id=EVENT_ID, expires_at_ms=T0_MS + DAY_MS)._replace(
-        **changes
-    )
+    return MarkRow(key=key, shard=SHARD, value=EVENT_ID, expires_at_ms=T0_MS + DAY_MS)._replace(**changes)
 
 
 def make_app_row(app_id: str = APP_ID, **changes: Any) -> AppRow:

@@ -22,7 +22,7 @@ SOURCES = {"inngest_server": ROOT / "server" / "src", "inngest": ROOT / "sdk" / 
 # From the bottom up; a room may import its own layer and those before it. A new room gets its place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "ids", "scheduling.cron", "wire"),
-    ("apps", "events", "flow_control", "runs"),
+    ("apps", "events", "flow_control", "jobs", "runs"),
     ("protocol", "storage", "storage.records", "explain", "traces"),
     ("clock", "settings"),
     ("backend",),

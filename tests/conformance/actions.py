@@ -25,5 +25,5 @@ async def remove(storage: Storage, kind: type[Row], key: Key, shard: int = SHARD
 async def live_rows(storage: Storage, *shards: int) -> list[Row]:
     rows: list[Row] = []
     async for page in storage.load(shards or ALL_SHARDS):
-        rows += [*page.runs, *page.items, *page.waits, *page.crons]
+        rows += page.rows()
     return rows

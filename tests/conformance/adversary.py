@@ -11,6 +11,7 @@ from enum import Enum
 from random import Random
 
 from inngest_server.events.records import EventRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import ItemRow, JournalRow, RunRow
 from inngest_server.storage.protocol import (
     Batch,
@@ -199,6 +200,14 @@ class AdversaryStorage:
     async def items_of_run(self, run_id: str) -> list[ItemRow]:
         await self._hold_back()
         return await self.inner.items_of_run(run_id)
+
+    async def batched_events(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        await self._hold_back()
+        return await self.inner.batched_events(run_ids)
+
+    async def list_jobs(self, *, limit: int, after: str | None = None) -> list[JobRow]:
+        await self._hold_back()
+        return await self.inner.list_jobs(limit=limit, after=after)
 
     async def histories(self, run_ids: Sequence[str]) -> dict[str, RunHistory]:
         await self._hold_back()

@@ -177,7 +177,7 @@ async def everything(storage: Storage, loaded: set[int]) -> dict[str, Any]:
     """All that a storage tells, in a form that does not depend on the order where none is promised."""
     live: list[Row] = []
     async for page in storage.load(loaded):
-        live += [*page.runs, *page.items, *page.waits, *page.crons]
+        live += page.rows()
     catalogue = await storage.catalogue()
     found: dict[str, Any] = {
         "live": sorted(map(repr, live)),

@@ -9,6 +9,8 @@ from inngest_server.engine.timers import Timer, Timers
 from inngest_server.events.expressions import compile_expression
 from inngest_server.events.wait_index import WaitIndex
 from inngest_server.flow_control.concurrency import SlotTable
+from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, WindowRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.placement import shard_of_run
 from inngest_server.runs.records import ItemState, WaitKind, WaitRow
 from inngest_server.runs.run import Run
@@ -36,6 +38,15 @@ class Live:
         self.waits = WaitIndex[str]()
         self._signals: dict[str, WaitRow] = {}
         self.crons: dict[str, CronRow] = {}
+        self.pauses: dict[str, PauseRow] = {}
+        """By function."""
+        self.rekeys: dict[str, RekeyRow] = {}
+        """By function."""
+        self.meters: dict[str, MeterRow] = {}
+        """By bucket."""
+        self.windows: dict[str, WindowRow] = {}
+        self.jobs: dict[str, JobRow] = {}
+        """Those that have not ended."""
         self.timers = Timers(self._is_alive)
         self.item_counts = Counter[tuple[str, str]]()
         """Items by function id and state: counted as they change, because counting them takes long."""
@@ -54,6 +65,8 @@ class Live:
         self.waits = WaitIndex[str]()
         self._signals.clear()
         self.crons.clear()
+        for table in (self.pauses, self.rekeys, self.meters, self.windows, self.jobs):
+            table.clear()
         self.timers.clear()
         self.item_counts.clear()
         self.wait_counts.clear()

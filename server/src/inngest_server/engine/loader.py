@@ -202,9 +202,7 @@ class Loader:
             for event in fact.events
             if event.repeatable
         ]
-        marks = {
-            row.key: (row.internal_id, row.expires_at_ms) for row in await self._storage.get(MarkRow, keys)
-        }
+        marks = {row.key: (row.value, row.expires_at_ms) for row in await self._storage.get(MarkRow, keys)}
         for fact in facts:
             assert isinstance(fact, EventsSent)
             asked_again = fact.round > 0

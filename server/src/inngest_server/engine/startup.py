@@ -12,6 +12,7 @@ from inngest_server.engine.work import Work, rank_of
 from inngest_server.events.expressions import ExpressionError
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Driver
+from inngest_server.flow_control.records import TermsRow
 from inngest_server.runs.facts import EventArrived, ItemLost
 from inngest_server.runs.records import ItemRow, ItemState, RunRow, WaitKind, WaitRow
 from inngest_server.runs.run import Run
@@ -69,6 +70,11 @@ async def load_live(
                 live.shards[row.shard].runs[row.run_id] = Run(_with_shared_texts(row))
             except CONTRADICTIONS as error:
                 _set_aside(hold, row, error)
+        for terms in page.terms:
+            try:
+                live.shards[terms.shard].runs[terms.run_id].terms = terms
+            except CONTRADICTIONS as error:
+                _set_aside(hold, terms, error)
         for item in page.items:
             try:
                 dispatch = item.item_id, item.generation
@@ -87,6 +93,11 @@ async def load_live(
                 _set_aside(hold, wait, error)
         for cron in page.crons:
             live.crons[cron.cron_id] = cron
+        live.pauses |= {pause.function_id: pause for pause in page.pauses}
+        live.rekeys |= {rekey.function_id: rekey for rekey in page.rekeys}
+        live.meters |= {meter.bucket: meter for meter in page.meters}
+        live.windows |= {window.window_id: window for window in page.windows}
+        live.jobs |= {job.job_id: job for job in page.jobs}
     crons.resume(work, now_ms, late_ms=late_ms)
     for shard in live.shards:
         # Numbers are one sequence of the node: they tell the order between the senders too.
@@ -127,7 +138,7 @@ async def _event_bodies(storage: Storage, messages: list[RunMessage]) -> dict[st
     return {row.internal_id: row.body or b"" for row in rows}
 
 
-def _set_aside(hold: Hold, row: RunRow | ItemRow | WaitRow, error: Exception) -> None:
+def _set_aside(hold: Hold, row: RunRow | TermsRow | ItemRow | WaitRow, error: Exception) -> None:
     why = f"{type(error).__name__}: {error}"
     hold(row.run_id, f"its row {row[0]!r} of table {TABLES[type(row)]} contradicts others: {why}")
 

@@ -23,6 +23,7 @@ from inngest_server.engine.options import EngineOptions
 from inngest_server.events.event import Event
 from inngest_server.execution.driver import Call
 from inngest_server.flow_control.concurrency import Rank
+from inngest_server.flow_control.records import TermsRow
 from inngest_server.runs import finish
 from inngest_server.runs.decide import send, started
 from inngest_server.runs.decision import Decision, Publish, StartChild, TellParent
@@ -240,6 +241,8 @@ class Work:
             self.note_reach(run, item_id, None)
         if decision.ended:
             del shard.runs[row.run_id]
+            if run.terms is not None:
+                batch.remove(TermsRow, row.run_id, row.shard)
         for item in decision.items:
             if row.run_id not in shard.runs:
                 break  # Sending one of them ended the run.
@@ -388,6 +391,8 @@ class Work:
         self.touched[run.id] = run
         self.tally["run_scheduled", run.row.function_id, ""] += 1
         self.batch.put(run.row)
+        if run.terms is not None:
+            self.batch.put(run.terms)
         for wait in waits:
             self.add_wait(run, wait)
         freed: list[str] = []

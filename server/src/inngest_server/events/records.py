@@ -22,9 +22,13 @@ class EventRow(NamedTuple):
 
 
 class MarkRow(NamedTuple):
-    """Remembers that an event id was seen. Key: `key`; forgotten after `expires_at_ms`."""
+    """Remembers something about a key until `expires_at_ms`; then it says nothing any more. Key: `key`.
+
+    `event/<id>`: the event id was seen, and `value` is the internal id of the first event that had it.
+    `rate/...`: how far a rate limit is used up, as the theoretical arrival time in epoch nanoseconds.
+    """
 
     key: str
     shard: int
-    internal_id: str
+    value: str
     expires_at_ms: int

@@ -49,6 +49,20 @@ class RunRow(NamedTuple):
     ended_at_ms: int | None
     output: bytes | None
     """Result of a completed run, error object of a failed one."""
+    batch_id: str | None = None
+    """Of a run on a batch of events, of which `event_id` is the first."""
+    original_run_id: str | None = None
+    """The run of which this one is a rerun, a replay or a fork."""
+
+
+class BatchedEventRow(NamedTuple):
+    """A further event of a run on a batch. Key: (`run_id`, `n`), `n` from 1: the run's row has the first."""
+
+    run_id: str
+    n: int
+    shard: int
+    event_id: str
+    """Internal."""
 
 
 class JournalKind(StrEnum):

@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from inngest_server.flow_control.records import TermsRow
 from inngest_server.runs.records import ItemRow, JournalKind, JournalRow, RunRow, WaitRow
 from inngest_server.runs.row_map import RowMap
 from inngest_server.wire import json
@@ -175,10 +176,11 @@ class Content:
 class Run:
     """An unfinished run: its row, its live rows, and its content while that is in memory."""
 
-    __slots__ = ("content", "items", "row", "waits")
+    __slots__ = ("content", "items", "row", "terms", "waits")
 
-    def __init__(self, row: RunRow, content: Content | None = None) -> None:
+    def __init__(self, row: RunRow, content: Content | None = None, terms: TermsRow | None = None) -> None:
         self.row = row
+        self.terms = terms
         self.items = RowMap[ItemRow]()
         self.waits = RowMap[WaitRow]()
         self.content = content

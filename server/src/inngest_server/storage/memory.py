@@ -9,7 +9,17 @@ from typing import Any, cast
 
 from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
-from inngest_server.runs.records import ItemRow, JournalKind, JournalRow, RunRow, WaitRow, opened_mark
+from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, TermsRow, WindowRow
+from inngest_server.jobs.records import JobRow
+from inngest_server.runs.records import (
+    BatchedEventRow,
+    ItemRow,
+    JournalKind,
+    JournalRow,
+    RunRow,
+    WaitRow,
+    opened_mark,
+)
 from inngest_server.storage.protocol import (
     Batch,
     Catalogue,
@@ -76,12 +86,18 @@ class MemoryStorage:
 
     async def load(self, shards: Iterable[int]) -> AsyncIterator[LivePage]:
         wanted = set(shards)
-        runs = [row for row in self._all(RunRow) if row.ended_at_ms is None and row.shard in wanted]
-        yield LivePage(runs=runs)
+
+        def live(kind: type[RowT]) -> list[RowT]:
+            return [row for row in self._all(kind) if row.shard in wanted]
+
+        yield LivePage(pauses=live(PauseRow), rekeys=live(RekeyRow), meters=live(MeterRow))
+        yield LivePage(runs=[row for row in live(RunRow) if row.ended_at_ms is None], terms=live(TermsRow))
         yield LivePage(
-            items=[row for row in self._all(ItemRow) if row.shard in wanted],
-            waits=[row for row in self._all(WaitRow) if row.shard in wanted],
-            crons=[row for row in self._all(CronRow) if row.shard in wanted],
+            items=live(ItemRow),
+            waits=live(WaitRow),
+            crons=live(CronRow),
+            windows=live(WindowRow),
+            jobs=[row for row in live(JobRow) if row.ended_at_ms is None],
         )
 
     async def catalogue(self) -> Catalogue:
@@ -97,6 +113,12 @@ class MemoryStorage:
             if missing := set(range(1, max(rows))) - rows.keys():
                 raise CorruptDataError(f"table journal, key {run_id}, {min(missing)}: the entry is missing")
         return {run_id: [rows[n] for n in sorted(rows)] for run_id, rows in found.items()}
+
+    async def batched_events(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for row in sorted(row for row in self._all(BatchedEventRow) if row.run_id in set(run_ids)):
+            found.setdefault(row.run_id, []).append(row.event_id)
+        return found
 
     async def histories(self, run_ids: Sequence[str]) -> dict[str, RunHistory]:
         runs = {run.run_id: run for run in await self.get(RunRow, run_ids)}
@@ -159,7 +181,7 @@ class MemoryStorage:
     def _put(self, row: Row) -> None:
         rows = self._rows[type(row)]
         key = key_of(row)
-        if isinstance(row, RunRow) and key not in rows:
+        if isinstance(row, RunRow | BatchedEventRow) and key not in rows:
             self._runs_by_event[row.event_id].append(row.run_id)
         self._count_bytes(rows.get(key), row)
         rows[key] = row
@@ -219,6 +241,10 @@ class MemoryStorage:
         found = {one: await self.runs_of_event(one) for one in dict.fromkeys(internal_ids)}
         return {one: [run._replace(output=None) for run in runs] for one, runs in found.items() if runs}
 
+    async def list_jobs(self, *, limit: int, after: str | None = None) -> list[JobRow]:
+        rows = sorted(self._all(JobRow), reverse=True)
+        return [row for row in rows if after is None or row.job_id < after][:limit]
+
     async def items_of_run(self, run_id: str) -> list[ItemRow]:
         return sorted(row for row in self._all(ItemRow) if row.item_id.startswith(f"{run_id}."))
 
@@ -234,11 +260,14 @@ class MemoryStorage:
             assert isinstance(row, RunRow)
             self._runs_by_event[row.event_id].remove(run_id)
             self._count_bytes(row, None)
+            for further in [one for one in self._all(BatchedEventRow) if one.run_id == run_id]:
+                self._runs_by_event[further.event_id].remove(run_id)
+                self._remove(BatchedEventRow, (run_id, further.n))
             journal = self._journals.pop(run_id, {})
             for entry in journal.values():
                 self._count_bytes(entry, None)
             pruned += 1 + len(journal)
-        kept = {row.event_id for row in self._all(RunRow)}
+        kept = {row.event_id for row in (*self._all(RunRow), *self._all(BatchedEventRow))}
         old = sorted(
             row.internal_id
             for row in self._all(EventRow)
@@ -254,7 +283,14 @@ class MemoryStorage:
         )
         for _, key in expired[:limit]:
             self._remove(MarkRow, key)
-        return pruned + len(old[:limit]) + len(expired[:limit])
+        jobs = sorted(
+            (row.ended_at_ms, row.job_id)
+            for row in self._all(JobRow)
+            if row.ended_at_ms is not None and row.ended_at_ms < before_ms
+        )
+        for _, job_id in jobs[:limit]:
+            self._remove(JobRow, job_id)
+        return pruned + len(old[:limit]) + len(expired[:limit]) + len(jobs[:limit])
 
     async def oldest_ms(self) -> int | None:
         ends = [row.ended_at_ms for row in self._all(RunRow) if row.ended_at_ms is not None]

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow
+from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, TermsRow, WindowRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import ItemRow, JournalRow, RunRow, WaitRow
 from inngest_server.storage.records import Key, MessageRow, Row, key_of
 
@@ -114,12 +116,37 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class LivePage:
-    """A part of the live rows of the shards asked for; a run always comes before its items and waits."""
+    """A part of the live rows of the shards asked for.
 
+    What runs are judged by comes before them, and a run before its terms, items and waits.
+    """
+
+    pauses: Sequence[PauseRow] = ()
+    rekeys: Sequence[RekeyRow] = ()
+    meters: Sequence[MeterRow] = ()
     runs: Sequence[RunRow] = ()
+    terms: Sequence[TermsRow] = ()
     items: Sequence[ItemRow] = ()
     waits: Sequence[WaitRow] = ()
     crons: Sequence[CronRow] = ()
+    windows: Sequence[WindowRow] = ()
+    jobs: Sequence[JobRow] = ()
+    """Those that have not ended."""
+
+    def rows(self) -> "list[Row]":
+        """All of them."""
+        return [
+            *self.pauses,
+            *self.rekeys,
+            *self.meters,
+            *self.runs,
+            *self.terms,
+            *self.items,
+            *self.waits,
+            *self.crons,
+            *self.windows,
+            *self.jobs,
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +309,7 @@ class Storage(Protocol):
         ...
 
     def load(self, shards: Iterable[int]) -> AsyncIterator[LivePage]:
-        """All live rows of the shards: unfinished runs, items, waits, crons. Reads no payloads."""
+        """All live rows of the shards, in the order that `LivePage` tells. Reads no payloads of runs."""
         ...
 
     async def catalogue(self) -> Catalogue: ...
@@ -301,6 +328,10 @@ class Storage(Protocol):
         Raises:
             CorruptDataError: an entry does not match its checksum, or a number is missing.
         """
+        ...
+
+    async def batched_events(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Internal ids of the further events of runs on batches, in order; other runs are left out."""
         ...
 
     async def histories(self, run_ids: Sequence[str]) -> dict[str, RunHistory]:
@@ -368,11 +399,15 @@ class Storage(Protocol):
         ...
 
     async def runs_of_event(self, internal_id: str) -> list[RunRow]:
-        """Runs that the event started, oldest first."""
+        """Runs that the event started, alone or as one of a batch, oldest first."""
         ...
 
     async def runs_of_events(self, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
         """The same for many events, by event, without the outputs; an event without runs is left out."""
+        ...
+
+    async def list_jobs(self, *, limit: int, after: str | None = None) -> list[JobRow]:
+        """Jobs, newest first; `after` is the id of the last job of the page before."""
         ...
 
     async def items_of_run(self, run_id: str) -> list[ItemRow]:
@@ -385,7 +420,8 @@ class Storage(Protocol):
         At most `limit` runs (each with its whole journal), `limit` events and `limit` marks go at a time.
 
         What goes: runs that ended before the moment with their journals, events received before it that no
-        unfinished run and no kept run refers to, marks that expired before `domain_time_ms`.
+        unfinished run and no kept run refers to, marks that expired before `domain_time_ms`. Jobs
+        that ended before it go with the runs, `limit` at a time too.
         """
         ...
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
-from inngest_server.runs.records import ItemRow, JournalRow, RunRow, WaitRow
+from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, TermsRow, WindowRow
+from inngest_server.jobs.records import JobRow
+from inngest_server.runs.records import BatchedEventRow, ItemRow, JournalRow, RunRow, WaitRow
 
 
 class SubscriberRow(NamedTuple):
@@ -31,16 +33,23 @@ class MessageRow(NamedTuple):
 
 Row = (
     AppRow
+    | BatchedEventRow
     | CronRow
     | EventRow
     | FunctionRow
     | ItemRow
+    | JobRow
     | JournalRow
     | MarkRow
     | MessageRow
+    | MeterRow
+    | PauseRow
+    | RekeyRow
     | RunRow
     | SubscriberRow
+    | TermsRow
     | WaitRow
+    | WindowRow
 )
 Key = str | tuple[str | int, ...]
 
@@ -56,8 +65,15 @@ TABLES: dict[type[Row], str] = {
     CronRow: "crons",
     SubscriberRow: "subscribers",
     MessageRow: "messages",
+    BatchedEventRow: "batched_events",
+    TermsRow: "terms",
+    WindowRow: "windows",
+    MeterRow: "meters",
+    PauseRow: "pauses",
+    RekeyRow: "rekeys",
+    JobRow: "jobs",
 }
-KEY_WIDTH: dict[type[Row], int] = {JournalRow: 2, SubscriberRow: 2, MessageRow: 3}
+KEY_WIDTH: dict[type[Row], int] = {JournalRow: 2, SubscriberRow: 2, MessageRow: 3, BatchedEventRow: 2}
 
 
 def key_of(row: Row) -> Key:

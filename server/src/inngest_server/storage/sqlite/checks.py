@@ -7,6 +7,8 @@ from zlib import crc32
 
 from inngest_server.apps.records import FunctionRow
 from inngest_server.events.records import EventRow
+from inngest_server.flow_control.records import RekeyRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import JournalRow, RunRow, WaitRow
 from inngest_server.storage.protocol import DAMAGED, CorruptDataError, RowT
 from inngest_server.storage.records import KEY_WIDTH, TABLES, MessageRow, Row
@@ -18,6 +20,8 @@ PAYLOADS: dict[type[Row], tuple[str, ...]] = {
     EventRow: ("body",),
     FunctionRow: ("config",),
     MessageRow: ("body",),
+    RekeyRow: ("limits",),
+    JobRow: ("filter", "errors"),
 }
 """The columns that a row's checksum covers, in order; tables that are not named have none."""
 

@@ -6,10 +6,10 @@ Each is read by the scanning threads, a page at a time: nobody's reading keeps t
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 from inngest_server.events.records import EventRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import RunRow
 from inngest_server.storage.protocol import SCAN_ROWS, EventQuery, FoundRun, RunQuery
 from inngest_server.storage.scans import take_page
@@ -62,19 +62,37 @@ class History:
             after = query.place_of(page[-1].run)
 
     async def runs_of_event(self, internal_id: str) -> list[RunRow]:
+        where = f"WHERE run_id IN ({_runs_of(1)}) ORDER BY run_id"
         return await self._readers.scan(
-            lambda connection: select(connection, RunRow, "WHERE event_id = ? ORDER BY run_id", [internal_id])
+            lambda connection: select(connection, RunRow, where, [internal_id, internal_id])
         )
 
     async def runs_of_events(self, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
         def work(connection: sqlite3.Connection) -> dict[str, list[RunRow]]:
-            rows: list[RunRow] = []
-            for chunk in chunks([*dict.fromkeys(internal_ids)]):
-                where = f"WHERE event_id IN {marks_for(len(chunk))} ORDER BY event_id, run_id"
-                rows += select_without_payload(connection, RunRow, where, chunk)
-            return {event_id: list(runs) for event_id, runs in groupby(rows, key=lambda row: row.event_id)}
+            found: dict[str, list[RunRow]] = {}
+            with snapshot(connection):
+                for chunk in chunks([*dict.fromkeys(internal_ids)]):
+                    pairs = connection.execute(
+                        _runs_of(len(chunk), "event_id, run_id"), [*chunk, *chunk]
+                    ).fetchall()
+                    run_ids = [*dict.fromkeys(run_id for _, run_id in pairs)]
+                    runs: dict[str, RunRow] = {}
+                    for some in chunks(run_ids):
+                        where = f"WHERE run_id IN {marks_for(len(some))}"
+                        rows = select_without_payload(connection, RunRow, where, some)
+                        runs |= {row.run_id: row for row in rows}
+                    for event_id, run_id in sorted(pairs):
+                        if run_id in runs:
+                            found.setdefault(event_id, []).append(runs[run_id])
+            return found
 
         return await self._readers.scan(work)
+
+    async def list_jobs(self, limit: int, after: str | None) -> list[JobRow]:
+        where, parameters = "ORDER BY job_id DESC LIMIT ?", [limit]
+        if after is not None:
+            where, parameters = f"WHERE job_id < ? {where}", [after, limit]
+        return await self._readers.scan(lambda connection: select(connection, JobRow, where, parameters))
 
     async def oldest_ms(self) -> int | None:
         sql = """
@@ -94,6 +112,15 @@ class History:
             "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
         )
         return await self._readers.read(lambda connection: connection.execute(sql).fetchone()[0])
+
+
+def _runs_of(size: int, columns: str = "run_id") -> str:
+    """Ids of the runs of so many events, which are given twice."""
+    some = marks_for(size)
+    return (
+        f"SELECT {columns} FROM runs WHERE event_id IN {some} "
+        f"UNION SELECT {columns} FROM batched_events WHERE event_id IN {some}"
+    )
 
 
 def _number(connection: sqlite3.Connection, query: lists.Query) -> int:

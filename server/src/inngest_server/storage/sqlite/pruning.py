@@ -25,7 +25,10 @@ FREE_PAGES_KEPT = 1_000
 PAGES_GIVEN_BACK = 64
 """In one transaction."""
 
-_UNUSED = "NOT EXISTS (SELECT * FROM runs WHERE runs.event_id = events.internal_id)"
+_UNUSED = (
+    "NOT EXISTS (SELECT * FROM runs WHERE runs.event_id = events.internal_id) "
+    "AND NOT EXISTS (SELECT * FROM batched_events AS more WHERE more.event_id = events.internal_id)"
+)
 
 
 class Pruning:
@@ -37,6 +40,7 @@ class Pruning:
         pruned = await self._prune_runs(before_ms, limit)
         pruned += await self._prune_events(before_ms, limit)
         pruned += await self._prune_marks(limit)
+        pruned += await self._prune_jobs(before_ms, limit)
         await self._give_back()
         return pruned
 
@@ -89,6 +93,13 @@ class Pruning:
             limit = limit - gone if gone == count else 0
         return rows
 
+    async def _prune_jobs(self, before_ms: int, limit: int) -> int:
+        sql = (
+            "DELETE FROM jobs WHERE job_id IN "
+            "(SELECT job_id FROM jobs WHERE ended_at_ms < ? ORDER BY ended_at_ms, job_id LIMIT ?)"
+        )
+        return await self._writer.do(lambda connection: connection.execute(sql, (before_ms, limit)).rowcount)
+
     async def _give_back(self) -> None:
         def step(connection: sqlite3.Connection) -> int:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -119,6 +130,7 @@ def _forget_runs(connection: sqlite3.Connection, before_ms: int, count: int) -> 
     for chunk in chunks(chosen):
         sql = f"DELETE FROM journal WHERE run_id IN {marks_for(len(chunk))}"
         entries += connection.execute(sql, chunk).rowcount
+        connection.execute(f"DELETE FROM batched_events WHERE run_id IN {marks_for(len(chunk))}", chunk)
     for sql, parameters in removes(RunRow, chosen):
         connection.execute(sql, parameters)
     connection.execute("COMMIT")

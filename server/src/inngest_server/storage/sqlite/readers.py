@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, TermsRow, WindowRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import ItemRow, JournalKind, JournalRow, RunRow, WaitRow, opened_mark
 from inngest_server.storage.protocol import Catalogue, CorruptDataError, Counts, LivePage, RowT, RunHistory
 from inngest_server.storage.records import TABLES, Key, MessageRow, Row
@@ -77,6 +79,20 @@ class Readers:
     async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
         return await self.read(lambda connection: read_journals(connection, run_ids))
 
+    async def batched_events(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        def work(connection: sqlite3.Connection) -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for chunk in chunks([*dict.fromkeys(run_ids)]):
+                sql = (
+                    f"SELECT run_id, event_id FROM batched_events WHERE run_id IN {marks_for(len(chunk))} "
+                    "ORDER BY run_id, n"
+                )
+                for run_id, event_id in connection.execute(sql, chunk):
+                    found.setdefault(run_id, []).append(event_id)
+            return found
+
+        return await self.read(work)
+
     async def subscribers(self, names: Sequence[str]) -> dict[str, list[int]]:
         def work(connection: sqlite3.Connection) -> dict[str, list[int]]:
             found: dict[str, list[int]] = {name: [] for name in names}
@@ -109,14 +125,26 @@ class Readers:
         """Pages of live rows, in the order of their keys, runs first."""
         everything = shards.issuperset(range(shard_count))
         of_shards = "" if everything else f"AND shard IN ({', '.join(map(str, sorted(shards)))})"
+        async for pauses in self._pages(PauseRow, of_shards):
+            yield LivePage(pauses=pauses)
+        async for rekeys in self._pages(RekeyRow, of_shards):
+            yield LivePage(rekeys=rekeys)
+        async for meters in self._pages(MeterRow, of_shards):
+            yield LivePage(meters=meters)
         async for runs in self._pages(RunRow, f"AND ended_at_ms IS NULL {of_shards}"):
             yield LivePage(runs=runs)
+        async for terms in self._pages(TermsRow, of_shards):
+            yield LivePage(terms=terms)
         async for items in self._pages(ItemRow, of_shards):
             yield LivePage(items=items)
         async for waits in self._pages(WaitRow, of_shards):
             yield LivePage(waits=waits)
         async for crons in self._pages(CronRow, of_shards):
             yield LivePage(crons=crons)
+        async for windows in self._pages(WindowRow, of_shards):
+            yield LivePage(windows=windows)
+        async for jobs in self._pages(JobRow, f"AND ended_at_ms IS NULL {of_shards}"):
+            yield LivePage(jobs=jobs)
 
     async def _pages(self, kind: type[RowT], condition: str) -> AsyncIterator[list[RowT]]:
         key = kind._fields[0]

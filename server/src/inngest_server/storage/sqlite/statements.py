@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from inngest_server.events.records import EventRow, MarkRow
-from inngest_server.runs.records import RunRow
+from inngest_server.runs.records import BatchedEventRow, RunRow
 from inngest_server.storage.records import KEY_WIDTH, TABLES, Key, Row
 from inngest_server.storage.sqlite.checks import PAYLOADS, with_checksums
 
@@ -26,6 +26,7 @@ INDEXED: dict[type[Row], frozenset[str]] = {
     RunRow: frozenset({"function_id", "event_id"}),
     EventRow: frozenset({"name"}),
     MarkRow: frozenset(),
+    BatchedEventRow: frozenset({"event_id"}),
 }
 """Tables with indexes, and their indexed columns that never change while a row exists.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inngest_server.events.records import EventRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import ItemRow, JournalRow, RunRow
 from inngest_server.storage.protocol import (
     Batch,
@@ -137,6 +138,9 @@ class SQLiteStorage:
     async def journals(self, run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
         return await self._readers.journals(run_ids)
 
+    async def batched_events(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        return await self._readers.batched_events(run_ids)
+
     async def histories(self, run_ids: Sequence[str]) -> dict[str, RunHistory]:
         return await self._readers.scan(lambda connection: read_histories(connection, run_ids))
 
@@ -183,6 +187,9 @@ class SQLiteStorage:
 
     async def runs_of_events(self, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
         return await self._history.runs_of_events(internal_ids)
+
+    async def list_jobs(self, *, limit: int, after: str | None = None) -> list[JobRow]:
+        return await self._history.list_jobs(limit, after)
 
     async def items_of_run(self, run_id: str) -> list[ItemRow]:
         return await self._readers.items_of_run(run_id)
