@@ -5,7 +5,17 @@ from typing import Any
 
 from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.flow_control.records import (
+    MeterRow,
+    PauseRow,
+    RekeyRow,
+    TermsRow,
+    WindowKind,
+    WindowRow,
+)
+from inngest_server.jobs.records import JobKind, JobRow, JobStatus
 from inngest_server.runs.records import (
+    BatchedEventRow,
     ItemRow,
     ItemState,
     JournalKind,
@@ -125,6 +135,72 @@ def make_event_row(internal_id: str = EVENT_ID, **changes: Any) -> EventRow:
 
 def make_mark(key: str = "order-1", **changes: Any) -> MarkRow:
     return MarkRow(key=key, shard=SHARD, value=EVENT_ID, expires_at_ms=T0_MS + DAY_MS)._replace(**changes)
+
+
+def make_batched_event(run_id: str = RUN_ID, n: int = 1, **changes: Any) -> BatchedEventRow:
+    return BatchedEventRow(run_id=run_id, n=n, shard=SHARD, event_id=make_ulid(n + 1))._replace(**changes)
+
+
+def make_terms(run_id: str = RUN_ID, **changes: Any) -> TermsRow:
+    return TermsRow(
+        run_id=run_id, shard=SHARD, priority_ms=0, start_by_ms=None, singleton="", slots=""
+    )._replace(**changes)
+
+
+def make_window(window_id: str = "window-1", **changes: Any) -> WindowRow:
+    return WindowRow(
+        window_id=window_id,
+        shard=SHARD,
+        function_id=FUNCTION_ID,
+        kind=WindowKind.DEBOUNCE.value,
+        key_value="customer-1",
+        opened_at_ms=T0_MS,
+        due_at_ms=T0_MS + SECOND_MS,
+        deadline_ms=None,
+        period_ms=SECOND_MS,
+        max_size=0,
+        size_bytes=0,
+        newest_ts_ms=T0_MS,
+        event_ids=EVENT_ID,
+        callers="",
+    )._replace(**changes)
+
+
+def make_meter(bucket: str = "t/f/k/v", **changes: Any) -> MeterRow:
+    return MeterRow(bucket=bucket, shard=SHARD, tat_ns=T0_MS * 1_000_000)._replace(**changes)
+
+
+def make_pause(function_id: str = FUNCTION_ID, **changes: Any) -> PauseRow:
+    return PauseRow(
+        function_id=function_id, shard=SHARD, paused_at_ms=T0_MS, cancel_at_ms=T0_MS + 7 * DAY_MS
+    )._replace(**changes)
+
+
+def make_rekey(function_id: str = FUNCTION_ID, **changes: Any) -> RekeyRow:
+    return RekeyRow(function_id=function_id, shard=SHARD, limits=b'[{"concurrency":[{"limit":1}]}]')._replace(
+        **changes
+    )
+
+
+def make_job(job_id: str = RUN_ID, **changes: Any) -> JobRow:
+    return JobRow(
+        job_id=job_id,
+        shard=SHARD,
+        kind=JobKind.CANCEL.value,
+        name="after the incident",
+        function_id=FUNCTION_ID,
+        filter=b"{}",
+        until_ms=T0_MS,
+        rate_per_s=0,
+        cursor="",
+        status=(JobStatus.RUNNING if changes.get("ended_at_ms") is None else JobStatus.DONE).value,
+        created_at_ms=T0_MS,
+        ended_at_ms=None,
+        seen=0,
+        affected=0,
+        undecided=0,
+        errors=b"[]",
+    )._replace(**changes)
 
 
 def make_app_row(app_id: str = APP_ID, **changes: Any) -> AppRow:

@@ -14,7 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
-from inngest_server.runs.records import ItemRow, JournalRow, RunRow, RunStatus, WaitRow
+from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, TermsRow, WindowRow
+from inngest_server.jobs.records import JobRow
+from inngest_server.runs.records import BatchedEventRow, ItemRow, JournalRow, RunRow, RunStatus, WaitRow
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.protocol import Batch, EventQuery, RunCursor, RunOrder, RunQuery, Storage
 from inngest_server.storage.records import Key, MessageRow, Row, SubscriberRow
@@ -23,17 +25,24 @@ from tests.builders import (
     HOUR_MS,
     T0_MS,
     make_app_row,
+    make_batched_event,
     make_cron_row,
     make_event_row,
     make_function_row,
     make_item,
+    make_job,
     make_journal_entry,
     make_mark,
     make_message,
+    make_meter,
+    make_pause,
+    make_rekey,
     make_run_row,
     make_subscriber,
+    make_terms,
     make_ulid,
     make_wait,
+    make_window,
 )
 
 SHARD_COUNT = 3
@@ -46,6 +55,7 @@ moments = st.integers(-1, 2 * KEYS).map(lambda halves: T0_MS + halves * HOUR_MS 
 payloads = st.binary(max_size=8) | st.just(b"x" * 3_000)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
+JOB_IDS = [make_ulid(100 + n) for n in range(KEYS)]
 RUN_IDS = [make_ulid(n) for n in range(KEYS)]
 EVENT_IDS = [make_ulid(at_ms=T0_MS + n * HOUR_MS) for n in range(KEYS)]
 NAMES = ["shop/order", "inngest/function.finished", "inngestion"]
@@ -65,6 +75,8 @@ def run_rows(draw: st.DrawFn) -> RunRow:
         status=draw(st.sampled_from([status.value for status in RunStatus])),
         output=draw(st.none() | payloads),
         parent=draw(st.none() | texts),
+        batch_id=draw(st.none() | texts),
+        original_run_id=draw(st.none() | st.sampled_from(RUN_IDS)),
     )
 
 
@@ -123,6 +135,54 @@ rows = st.one_of(
     ),
     st.builds(lambda index, shard: make_cron_row(f"c{index}", shard=shard), indexes, shards),
     st.builds(make_subscriber, st.sampled_from(NAMES), shards),
+    # What a row says of its cause never changes, so the event follows from the key.
+    st.builds(
+        lambda index, n, shard: make_batched_event(
+            RUN_IDS[index], n, shard=shard, event_id=EVENT_IDS[(index + n) % KEYS]
+        ),
+        indexes,
+        st.integers(1, 2),
+        shards,
+    ),
+    st.builds(
+        lambda index, shard, slots: make_terms(RUN_IDS[index], shard=shard, slots=slots),
+        indexes,
+        shards,
+        texts,
+    ),
+    st.builds(
+        lambda index, shard, callers: make_window(f"w{index}", shard=shard, callers=callers),
+        indexes,
+        shards,
+        texts,
+    ),
+    st.builds(
+        lambda index, shard, at_ms: make_meter(f"b{index}", shard=shard, tat_ns=at_ms),
+        indexes,
+        shards,
+        moments,
+    ),
+    st.builds(
+        lambda index, shard, at_ms: make_pause(f"f{index}", shard=shard, cancel_at_ms=at_ms),
+        indexes,
+        shards,
+        st.none() | moments,
+    ),
+    st.builds(
+        lambda index, shard, limits: make_rekey(f"f{index}", shard=shard, limits=limits),
+        indexes,
+        shards,
+        payloads,
+    ),
+    st.builds(
+        lambda index, shard, ended, errors: make_job(
+            JOB_IDS[index], shard=shard, ended_at_ms=ended, errors=errors
+        ),
+        indexes,
+        shards,
+        st.none() | moments,
+        payloads,
+    ),
 )
 messages = st.builds(
     lambda number, shard, sender, body: make_message(number, shard=shard, sender=sender, body=body),
@@ -140,6 +200,13 @@ KEYS_OF: dict[type[Row], list[Key]] = {
     AppRow: [f"a{n}" for n in range(KEYS)],
     FunctionRow: [f"f{n}" for n in range(KEYS)],
     CronRow: [f"c{n}" for n in range(KEYS)],
+    BatchedEventRow: [(run_id, n) for run_id in RUN_IDS for n in (1, 2)],
+    TermsRow: [*RUN_IDS],
+    WindowRow: [f"w{n}" for n in range(KEYS)],
+    MeterRow: [f"b{n}" for n in range(KEYS)],
+    PauseRow: [f"f{n}" for n in range(KEYS)],
+    RekeyRow: [f"f{n}" for n in range(KEYS)],
+    JobRow: [*JOB_IDS],
     SubscriberRow: [(name, shard) for name in NAMES for shard in range(SHARD_COUNT)],
     MessageRow: [
         (to, sender, n) for to in range(SHARD_COUNT) for sender in range(SHARD_COUNT) for n in range(KEYS)
@@ -189,6 +256,9 @@ async def everything(storage: Storage, loaded: set[int]) -> dict[str, Any]:
         "oldest": await storage.oldest_ms(),
         "of events": [await storage.runs_of_event(event_id) for event_id in EVENT_IDS],
         "of all events": await storage.runs_of_events([*EVENT_IDS, "none"]),
+        "batched": await storage.batched_events([*RUN_IDS, "none"]),
+        "jobs": await storage.list_jobs(limit=100),
+        "older jobs": await storage.list_jobs(limit=1, after=JOB_IDS[-1]),
         "of runs": [await storage.items_of_run(run_id) for run_id in RUN_IDS],
         "messages": [await storage.messages(shard, 100) for shard in range(SHARD_COUNT)],
     }

@@ -22,14 +22,21 @@ from tests.builders import (
     HOUR_MS,
     RUN_ID,
     T0_MS,
+    make_batched_event,
     make_cron_row,
     make_event_row,
     make_item,
+    make_job,
     make_journal_entry,
     make_mark,
+    make_meter,
+    make_pause,
+    make_rekey,
     make_run_row,
+    make_terms,
     make_ulid,
     make_wait,
+    make_window,
 )
 from tests.conformance.actions import live_rows, put
 
@@ -194,6 +201,33 @@ async def test_the_items_of_a_run_are_listed_by_id(storage: Storage) -> None:
     assert await storage.items_of_run(RUN_ID) == items
 
 
+async def test_a_run_on_a_batch_is_a_run_of_each_of_its_events(storage: Storage) -> None:
+    batch = make_run_row(make_ulid(9), batch_id=make_ulid(50))
+    further = [make_batched_event(batch.run_id, n, event_id=make_ulid(n + 1)) for n in (2, 1)]
+    alone = make_run_row(make_ulid(10), event_id=make_ulid(2))
+    await put(storage, batch, *further, alone)
+
+    assert await storage.batched_events([batch.run_id, alone.run_id, "none"]) == {
+        batch.run_id: [make_ulid(2), make_ulid(3)]
+    }
+    assert await storage.runs_of_event(EVENT_ID) == [batch]
+    assert await storage.runs_of_event(make_ulid(2)) == [batch, alone]
+    assert await storage.runs_of_events([EVENT_ID, make_ulid(2), make_ulid(3)]) == {
+        EVENT_ID: [batch],
+        make_ulid(2): [batch, alone],
+        make_ulid(3): [batch],
+    }
+
+
+async def test_jobs_are_listed_newest_first(storage: Storage) -> None:
+    jobs = [make_job(make_ulid(n), ended_at_ms=T0_MS if n else None) for n in range(3)]
+    await put(storage, *jobs)
+
+    assert await storage.list_jobs(limit=10) == jobs[::-1]
+    assert await storage.list_jobs(limit=1, after=jobs[2].job_id) == [jobs[1]]
+    assert await live_rows(storage) == jobs[:1]
+
+
 # ---- pruning ------------------------------------------------------------------------------------
 
 
@@ -222,6 +256,30 @@ async def test_a_kept_run_keeps_its_journal_and_its_event(storage: Storage, run:
     await put(storage, run, make_event_row(), make_journal_entry())
     assert await prune(storage) == 0
     assert (await storage.counts()).journal == 1
+
+
+async def test_the_events_of_a_batch_go_with_its_run_and_not_before(storage: Storage) -> None:
+    run = make_run_row(batch_id=make_ulid(50))
+    events = [make_event_row(), make_event_row(make_ulid(2)), make_event_row(make_ulid(3))]
+    await put(storage, run, make_batched_event(n=1), *events)
+    assert await prune(storage) == 1
+    assert sorted(await storage.get(EventRow, [EVENT_ID, make_ulid(2), make_ulid(3)])) == events[:2]
+
+    await put(storage, run._replace(ended_at_ms=T0_MS))
+    assert await prune(storage) == 3
+    assert await storage.batched_events([RUN_ID]) == {}
+    assert await storage.get(EventRow, [EVENT_ID, make_ulid(2)]) == []
+
+
+async def test_a_job_that_ended_before_the_moment_goes(storage: Storage) -> None:
+    jobs = [
+        make_job(make_ulid(1), ended_at_ms=T0_MS),
+        make_job(make_ulid(2), ended_at_ms=T0_MS + DAY_MS),
+        make_job(make_ulid(3)),
+    ]
+    await put(storage, *jobs)
+    assert await prune(storage) == 1
+    assert await storage.list_jobs(limit=10) == jobs[:0:-1]
 
 
 async def test_an_event_received_at_the_moment_is_kept(storage: Storage) -> None:
@@ -278,7 +336,18 @@ async def test_the_oldest_is_the_first_end_or_the_first_event(storage: Storage) 
 
 
 async def test_live_rows_are_never_pruned(storage: Storage) -> None:
-    live: list[Row] = [make_run_row(), make_item(), make_wait(), make_cron_row()]
+    live: list[Row] = [
+        make_pause(),
+        make_rekey(),
+        make_meter(),
+        make_run_row(),
+        make_terms(),
+        make_item(),
+        make_wait(),
+        make_cron_row(),
+        make_window(),
+        make_job(),
+    ]
     await put(storage, *live, now_ms=T0_MS + 100 * DAY_MS)
     assert await prune(storage, T0_MS + 50 * DAY_MS) == 0
     assert await live_rows(storage) == live

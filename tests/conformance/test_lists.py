@@ -225,7 +225,7 @@ def plans_of(connection: sqlite3.Connection, read: Any) -> list[str]:
 
 
 def whole_tables_in(plans: Sequence[str]) -> list[str]:
-    return [line for line in plans if re.match(r"SCAN (runs|events)\b", line)]
+    return [line for line in plans if re.match(r"SCAN (runs|events|batched_events)\b", line)]
 
 
 @pytest.mark.parametrize("plan", [(2_000, 25_000, 100_000), (0, 100, 100)], ids=["looks up", "walks"])
@@ -262,6 +262,13 @@ def test_every_list_and_count_of_events_is_found_in_an_index(connection: sqlite3
         is_whole = counted.sql == "SELECT count(*) FROM events"
         scans = [("COVERING INDEX" in line, is_whole) for line in whole_tables_in(plans)]
         assert scans in ([], [(True, True)]), query
+
+
+def test_the_runs_of_events_are_found_in_indexes(connection: sqlite3.Connection) -> None:
+    plans = plans_of(connection, lambda of: history.runs_of_event(of, make_ulid(1)))
+    plans += plans_of(connection, lambda of: history.runs_of_events(of, [make_ulid(1), "none"]))
+    assert whole_tables_in(plans) == []
+    assert any("batched_events_by_event" in line for line in plans)
 
 
 def test_no_page_of_a_walk_is_sorted(connection: sqlite3.Connection) -> None:

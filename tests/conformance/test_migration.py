@@ -10,12 +10,14 @@ import pytest
 from inngest_server.runs.records import RunStatus
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.protocol import EventQuery, RunOrder, RunQuery, Storage
-from inngest_server.storage.records import Row, key_of
+from inngest_server.storage.records import TABLES, Row, key_of
 from inngest_server.storage.sqlite import SQLiteStorage
+from inngest_server.storage.sqlite.checks import with_checksums
 from inngest_server.storage.sqlite.migrations import APPLICATION_ID
-from inngest_server.storage.sqlite.statements import puts
+from inngest_server.storage.sqlite.statements import columns_of
 from tests.builders import (
     T0_MS,
+    make_app_row,
     make_cron_row,
     make_event_row,
     make_function_row,
@@ -45,13 +47,17 @@ LIVE: list[Row] = [
     *[make_wait("s", run.run_id) for run in RUNS if run.ended_at_ms is None],
     make_cron_row(),
 ]
-REST: list[Row] = [  # No app: its columns are more by now.
+REST: list[Row] = [
+    make_app_row(),
     *[make_event_row(make_ulid(n), event_id=f"e{n}") for n in range(20)],
     *[make_journal_entry(run.run_id) for run in RUNS],
     make_function_row(),
     make_mark(),
     make_subscriber(),
 ]
+
+OLD_NAMES = {("marks", "value"): "internal_id"}
+"""Columns that had another name in the first schema."""
 
 
 def make_first_schema(path: Path, rows: list[Row]) -> None:
@@ -64,9 +70,21 @@ def make_first_schema(path: Path, rows: list[Row]) -> None:
     connection.executescript(schema.read_text(encoding="utf-8"))
     connection.execute("INSERT INTO meta VALUES (16, ?)", [T0_MS])
     connection.execute("PRAGMA journal_mode = WAL")
+    known = {
+        table: {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", [table])}
+        for table in TABLES.values()
+    }
     for row in rows:
-        for sql, parameters in puts(type(row), [row]):
-            connection.execute(sql, parameters)
+        table = TABLES[type(row)]
+        [stored] = with_checksums(type(row), [row])
+        values = {
+            OLD_NAMES.get((table, name), name): value
+            for name, value in zip(columns_of(type(row)), stored, strict=True)
+        }
+        # What came later says nothing about a row of that time.
+        values = {name: value for name, value in values.items() if name in known[table]}
+        into = f"{table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"
+        connection.execute(f"INSERT INTO {into}", [*values.values()])
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 

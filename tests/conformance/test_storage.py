@@ -12,17 +12,24 @@ from tests.builders import (
     T0_MS,
     make_app_row,
     make_batch,
+    make_batched_event,
     make_cron_row,
     make_event_row,
     make_function_row,
     make_item,
+    make_job,
     make_journal_entry,
     make_mark,
     make_message,
+    make_meter,
+    make_pause,
+    make_rekey,
     make_run_row,
     make_subscriber,
+    make_terms,
     make_ulid,
     make_wait,
+    make_window,
 )
 from tests.conformance.actions import acquire, live_rows, put, remove
 
@@ -38,6 +45,13 @@ ONE_OF_EACH: list[Row] = [
     make_function_row(),
     make_cron_row(),
     make_subscriber(),
+    make_batched_event(),
+    make_terms(),
+    make_window(),
+    make_meter(),
+    make_pause(),
+    make_rekey(),
+    make_job(),
 ]
 # Values that a careless column type or codec would change.
 AWKWARD: list[Row] = [
@@ -45,6 +59,13 @@ AWKWARD: list[Row] = [
     make_item(due_at_ms=2**62, queued_at_ms=-1, slots="a\nb\n"),
     make_wait(captured=b'["\xf0\x9f\x9a\x80", null]', expression='event.data.x == "\'"'),
     make_event_row(body=None, run_id=RUN_ID, event_id=""),
+    make_run_row(batch_id="", original_run_id=""),
+    make_terms(priority_ms=-600_000, start_by_ms=2**62, slots="a\nb"),
+    make_window(deadline_ms=T0_MS, key_value="\x00 ü", event_ids="a\nb\nc", callers="x.1\ny.2"),
+    make_meter(tat_ns=2**63 - 1),
+    make_pause(cancel_at_ms=None),
+    make_rekey(limits=b""),
+    make_job(cursor="", ended_at_ms=T0_MS, errors=b""),
 ]
 
 

@@ -187,7 +187,10 @@ class MemoryStorage:
         rows[key] = row
 
     def _remove(self, kind: type[Row], key: Key) -> None:
-        self._count_bytes(self._rows[kind].pop(key, None), None)
+        gone = self._rows[kind].pop(key, None)
+        if isinstance(gone, RunRow | BatchedEventRow):
+            self._runs_by_event[gone.event_id].remove(gone.run_id)
+        self._count_bytes(gone, None)
 
     def _count_bytes(self, old: Row | None, new: Row | None) -> None:
         self._used_bytes += (_size_of(new) if new is not None else 0) - (_size_of(old) if old else 0)
@@ -256,12 +259,8 @@ class MemoryStorage:
         )
         pruned = 0
         for _, run_id in ended[:limit]:
-            row = self._rows[RunRow].pop(run_id)
-            assert isinstance(row, RunRow)
-            self._runs_by_event[row.event_id].remove(run_id)
-            self._count_bytes(row, None)
+            self._remove(RunRow, run_id)
             for further in [one for one in self._all(BatchedEventRow) if one.run_id == run_id]:
-                self._runs_by_event[further.event_id].remove(run_id)
                 self._remove(BatchedEventRow, (run_id, further.n))
             journal = self._journals.pop(run_id, {})
             for entry in journal.values():

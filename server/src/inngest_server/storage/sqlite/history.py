@@ -62,31 +62,10 @@ class History:
             after = query.place_of(page[-1].run)
 
     async def runs_of_event(self, internal_id: str) -> list[RunRow]:
-        where = f"WHERE run_id IN ({_runs_of(1)}) ORDER BY run_id"
-        return await self._readers.scan(
-            lambda connection: select(connection, RunRow, where, [internal_id, internal_id])
-        )
+        return await self._readers.scan(lambda connection: runs_of_event(connection, internal_id))
 
     async def runs_of_events(self, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
-        def work(connection: sqlite3.Connection) -> dict[str, list[RunRow]]:
-            found: dict[str, list[RunRow]] = {}
-            with snapshot(connection):
-                for chunk in chunks([*dict.fromkeys(internal_ids)]):
-                    pairs = connection.execute(
-                        _runs_of(len(chunk), "event_id, run_id"), [*chunk, *chunk]
-                    ).fetchall()
-                    run_ids = [*dict.fromkeys(run_id for _, run_id in pairs)]
-                    runs: dict[str, RunRow] = {}
-                    for some in chunks(run_ids):
-                        where = f"WHERE run_id IN {marks_for(len(some))}"
-                        rows = select_without_payload(connection, RunRow, where, some)
-                        runs |= {row.run_id: row for row in rows}
-                    for event_id, run_id in sorted(pairs):
-                        if run_id in runs:
-                            found.setdefault(event_id, []).append(runs[run_id])
-            return found
-
-        return await self._readers.scan(work)
+        return await self._readers.scan(lambda connection: runs_of_events(connection, internal_ids))
 
     async def list_jobs(self, limit: int, after: str | None) -> list[JobRow]:
         where, parameters = "ORDER BY job_id DESC LIMIT ?", [limit]
@@ -112,6 +91,28 @@ class History:
             "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
         )
         return await self._readers.read(lambda connection: connection.execute(sql).fetchone()[0])
+
+
+def runs_of_event(connection: sqlite3.Connection, internal_id: str) -> list[RunRow]:
+    where = f"WHERE run_id IN ({_runs_of(1)}) ORDER BY run_id"
+    return select(connection, RunRow, where, [internal_id, internal_id])
+
+
+def runs_of_events(connection: sqlite3.Connection, internal_ids: Sequence[str]) -> dict[str, list[RunRow]]:
+    found: dict[str, list[RunRow]] = {}
+    with snapshot(connection):
+        for chunk in chunks([*dict.fromkeys(internal_ids)]):
+            sql = _runs_of(len(chunk), "event_id, run_id")
+            pairs = sorted(connection.execute(sql, [*chunk, *chunk]))
+            runs: dict[str, RunRow] = {}
+            for some in chunks([*dict.fromkeys(run_id for _, run_id in pairs)]):
+                where = f"WHERE run_id IN {marks_for(len(some))}"
+                rows = select_without_payload(connection, RunRow, where, some)
+                runs |= {row.run_id: row for row in rows}
+            for event_id, run_id in pairs:
+                if run_id in runs:  # A further event may have been left without its run.
+                    found.setdefault(event_id, []).append(runs[run_id])
+    return found
 
 
 def _runs_of(size: int, columns: str = "run_id") -> str:
