@@ -23,7 +23,7 @@ from tests.unit.runs.builders import make_failure, make_op, ran
 pytestmark = pytest.mark.integration
 
 PLACED = "shop/order.placed"
-CHECKS = 9
+CHECKS = 10
 
 
 class SQLiteOffice(Office):

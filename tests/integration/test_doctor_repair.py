@@ -60,6 +60,11 @@ def query(directory: Path, sql: str) -> list[Any]:
 
 
 MESSAGE = """INSERT INTO messages VALUES (0, 0, 1, CAST('["child_ended","gone","w","m"]' AS BLOB), 0)"""
+FUNCTION, EVENT = "(SELECT max(function_id) FROM functions)", "(SELECT max(internal_id) FROM events)"
+WINDOW = """INSERT INTO windows
+    SELECT 'w', 1, {function}, 'debounce', '', 1, 99999999999999, NULL, 1, 0, 0, 1, {events}, ''"""
+JOB = f"""INSERT INTO jobs SELECT run_id, 1, 'cancel', '', {FUNCTION}, x'7b7d', 1, 0, '', 'running', 1, NULL,
+    0, 0, 0, x'5b5d', 1 FROM runs LIMIT 1"""
 REPAIRABLE = [
     pytest.param([f"DELETE FROM items WHERE run_id = {LIVE}"], "wake_run", id="no work"),
     pytest.param(["DELETE FROM waits WHERE kind = 'sleep'"], "wake_run", id="no wait"),
@@ -76,6 +81,16 @@ REPAIRABLE = [
     pytest.param(["UPDATE waits SET captured = x'5b305d'"], "mend_wait", id="wait damaged"),
     pytest.param(["INSERT INTO messages VALUES (0, 0, 1, x'5b5d', 223132457)"], "drop_message", id="garbled"),
     pytest.param([MESSAGE], "drop_message", id="message to nobody"),
+    pytest.param(
+        [f"INSERT INTO terms VALUES ({ENDED}, 1, 0, NULL, '', '')"], "drop_row", id="terms of ended"
+    ),
+    pytest.param([WINDOW.format(function=FUNCTION, events="'gone'")], "drop_row", id="window of no event"),
+    pytest.param([WINDOW.format(function="'gone'", events=EVENT)], "drop_row", id="window of no function"),
+    pytest.param(["INSERT INTO pauses VALUES ('gone', 1, 1, NULL)"], "drop_row", id="pause of no function"),
+    pytest.param(
+        [f"INSERT INTO rekeys VALUES ({FUNCTION}, 1, x'5b5d', 1)"], "drop_row", id="former keys damaged"
+    ),
+    pytest.param([JOB], "drop_row", id="job damaged"),
     pytest.param(
         [f"UPDATE runs SET status = 'Completed' WHERE run_id = {LIVE}"], "settle_run", id="live as ended"
     ),

@@ -22,9 +22,11 @@ from inngest_server.storage.protocol import (
     Catalogue,
     CommitResult,
     CorruptDataError,
+    FoundRun,
     LivePage,
     Outcome,
     RowT,
+    RunQuery,
     StorageUnavailableError,
 )
 from inngest_server.storage.records import Key, MessageRow
@@ -240,6 +242,21 @@ class FaultyStorage:
             return found
 
         return await self._read(read)
+
+    async def batched_events(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        found = await self._disk.rows.batched_events(run_ids)
+        await self._read(lambda: None)
+        return found
+
+    async def list_runs(self, query: RunQuery) -> list[RunRow]:
+        found = await self._disk.rows.list_runs(query)
+        await self._read(lambda: None)
+        return found
+
+    async def scan_runs(self, query: RunQuery) -> AsyncIterator[Sequence[FoundRun]]:
+        async for page in self._disk.rows.scan_runs(query):
+            await self._read(lambda: None)
+            yield page
 
     async def runs_of_event(self, internal_id: str) -> list[RunRow]:
         run_ids = sorted(self._disk.rows._runs_by_event.get(internal_id, []))

@@ -113,7 +113,7 @@ class SQLiteRows:
     async def load(self, shards: Iterable[int], expected: list[LivePage]) -> None:
         """Compare the live rows that a process would find."""
         pages = [page async for page in self._storage.load(list(shards))]
-        for name in ("runs", "items", "waits", "crons"):
+        for name in LivePage.__dataclass_fields__:
             self._same(
                 f"live {name}",
                 sorted(row for page in pages for row in getattr(page, name)),

@@ -16,6 +16,8 @@ from inngest_server.apps.records import FunctionRow
 from inngest_server.engine.messages import decode
 from inngest_server.engine.repairs import Repair, RepairKind
 from inngest_server.events.records import EventRow
+from inngest_server.flow_control.records import RekeyRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import (
     ItemState,
     JournalKind,
@@ -164,6 +166,8 @@ MENDING: dict[type[Any], RepairKind] = {
     EventRow: RepairKind.MEND_EVENT,
     FunctionRow: RepairKind.MEND_FUNCTION,
     MessageRow: RepairKind.DROP_MESSAGE,
+    RekeyRow: RepairKind.DROP_ROW,
+    JobRow: RepairKind.DROP_ROW,
 }
 
 
@@ -196,10 +200,11 @@ def _checksums(reader: Reader) -> Findings:
         sql = f"SELECT {', '.join(columns)} FROM {TABLES[kind]} WHERE {after} ORDER BY {key} LIMIT ?"
         for row in reader.pages(sql, before):
             if _checksum([row[position] for position in positions]) != row[-1]:
-                shown = ", ".join(map(str, row[:width]))
+                shown, name = ", ".join(map(str, row[:width])), "/".join(map(str, row[:width]))
+                mend = MENDING[kind]
                 yield Finding(
                     f"{TABLES[kind]} {shown}: {' and '.join(payloads)} changed on disk since written",
-                    Repair(MENDING[kind], "/".join(map(str, row[:width]))),
+                    Repair(mend, f"{TABLES[kind]}/{name}" if mend is RepairKind.DROP_ROW else name),
                 )
 
 
@@ -401,6 +406,47 @@ def _schedules(reader: Reader) -> Findings:
             yield Finding(text, Repair(RepairKind.DROP_CRON, cron_id))
 
 
+# ---- flow control and jobs ----------------------------------------------------------------------
+
+_LOOSE = (
+    (
+        "terms",
+        "run_id",
+        "EXISTS (SELECT 1 FROM runs WHERE run_id = l.run_id AND ended_at_ms IS NULL)",
+        "belong to a run that does not exist or has ended",
+    ),
+    (
+        "windows",
+        "window_id",
+        "EXISTS (SELECT 1 FROM functions WHERE function_id = l.function_id) AND NOT EXISTS ("
+        """SELECT 1 FROM json_each('["' || replace(l.event_ids, char(10), '","') || '"]') AS one """
+        "WHERE NOT EXISTS (SELECT 1 FROM events WHERE internal_id = one.value))",
+        "collects events that are gone, or for a function that does not exist",
+    ),
+    *[
+        (
+            table,
+            "function_id",
+            "EXISTS (SELECT 1 FROM functions WHERE function_id = l.function_id)",
+            "is for a function that does not exist",
+        )
+        for table in ("pauses", "rekeys")
+    ],
+)
+"""Table, key, what must be so, and what is wrong if it is not."""
+
+
+def _flow_control(reader: Reader) -> Findings:
+    for table, key, condition, wrong in _LOOSE:
+        sql = f"""
+            SELECT l.{key}, {condition}
+            FROM (SELECT * FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?) AS l ORDER BY l.{key}
+        """
+        for name, is_right in reader.pages(sql):
+            if not is_right:
+                yield Finding(f"{table} {name}: {wrong}", Repair(RepairKind.DROP_ROW, f"{table}/{name}"))
+
+
 DAMAGE = (
     "Bytes on the disk are not what was written: look at the system log for the disk, and restore a backup."
 )
@@ -426,6 +472,12 @@ CHECKS = (
         "every wait belongs to a run that has not ended",
         f"A server cannot start with waits of runs that it does not know. {BUG}",
         _left_behind("wait", "wait_id", "kind", {kind.value for kind in WaitKind}, RepairKind.MEND_WAIT),
+    ),
+    Check(
+        "flow control",
+        "terms belong to unfinished runs; windows, pauses and former keys to functions",
+        f"Such a row is a reason to wait for nothing. {BUG}",
+        _flow_control,
     ),
     Check("messages", "every message is for a run that exists", f"It is dropped. {BUG}", _messages),
     Check(

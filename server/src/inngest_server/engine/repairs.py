@@ -14,6 +14,7 @@ from inngest_server.apps.records import AppRow, CronRow, FunctionRow
 from inngest_server.engine import crons
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import Mending
+from inngest_server.engine.loose_rows import LOOSE, drop_loose, find_loose
 from inngest_server.engine.messages import run_of
 from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.engine.work import Work
@@ -81,12 +82,14 @@ class RepairKind(StrEnum):
     """A schedule without a function goes."""
     DROP_MESSAGE = "drop_message"
     """A message that cannot be understood, or is for a run that does not exist, goes."""
+    DROP_ROW = "drop_row"
+    """A row of flow control or of a job that belongs to nothing, or cannot be read, goes."""
 
 
 class Repair(NamedTuple):
     kind: RepairKind
     key: str
-    """Of the row concerned: a run id, an item id, `shard/sender/number` of a message."""
+    """Of the row concerned: a run id, an item id, `shard/sender/number` of a message, or `table/key`."""
 
 
 class Repaired(NamedTuple):
@@ -470,6 +473,18 @@ async def _drop_cron(engine: Engine, cron_id: str) -> str:
     return await _mend(engine, decide)
 
 
+async def _drop_row(engine: Engine, key: str) -> str:
+    found = await find_loose(engine.storage, key)
+    if found is None:
+        return NOTHING
+    row, is_useless = found
+
+    def decide(work: Work, now_ms: int) -> str:
+        return REMOVED if drop_loose(work, row, is_useless=is_useless) else NOTHING
+
+    return await _mend(engine, decide)
+
+
 REPAIRS: dict[RepairKind, Callable[[Engine, str], Awaitable[str]]] = {
     RepairKind.WAKE_RUN: _wake,
     RepairKind.FAIL_RUN: _fail,
@@ -483,6 +498,7 @@ REPAIRS: dict[RepairKind, Callable[[Engine, str], Awaitable[str]]] = {
     RepairKind.SET_CRONS: _set_crons,
     RepairKind.DROP_CRON: _drop_cron,
     RepairKind.DROP_MESSAGE: _drop_message,
+    RepairKind.DROP_ROW: _drop_row,
 }
 
 
@@ -514,6 +530,11 @@ async def unblock(storage: Storage, wanted: list[Repair]) -> dict[Repair, Repair
                 if wait.captured == DAMAGED:
                     batch.remove(WaitRow, wait.wait_id, wait.shard)
                     done[one] = Repaired(True, "it was removed; its run fails")
+        elif one.kind is RepairKind.DROP_ROW:
+            found = await find_loose(storage, one.key)
+            if found is not None and DAMAGED in found[0]:
+                batch.remove(type(found[0]), found[0][0], found[0].shard)
+                done[one] = Repaired(True, REMOVED)
         elif one.kind is RepairKind.DROP_MESSAGE:
             shard, sender, number = map(int, one.key.split("/"))
             batch.remove(MessageRow, (shard, sender, number), shard)
@@ -537,5 +558,7 @@ def is_valid(wanted: Repair) -> bool:
             return len(wanted.key) == 36
         case RepairKind.MEND_ITEM | RepairKind.MEND_WAIT:
             return 0 < len(wanted.key) <= 200
+        case RepairKind.DROP_ROW:
+            return wanted.key.partition("/")[0] in LOOSE and len(wanted.key) <= 400
         case _:
             return is_ulid(wanted.key)
