@@ -1,11 +1,13 @@
 """The clocks of a world: true time, the machine's wall clock, which is wrong and jumps, and domain time."""
 
+from inngest_server.clock import Clock
+
 from .event_loop import SimulatedLoop
 
 T0_MS = 1_790_000_000_000
 
 
-class WorldClock:
+class WorldClock(Clock):
     """The machine's clock as nodes read it: true time, and an offset that may jump either way."""
 
     def __init__(self, loop: SimulatedLoop) -> None:

@@ -11,17 +11,19 @@ import pytest
 
 from inngest_server.engine import events as events_module
 from inngest_server.engine import functions as functions_module
+from inngest_server.engine import rekeying, sending
 from inngest_server.engine import retention as retention_module
 from inngest_server.engine import startup as startup_module
-from inngest_server.engine import syncs as syncs_module
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import Pending
+from inngest_server.engine.functions import Function
 from inngest_server.engine.live import Live
 from inngest_server.engine.timers import Timer, Timers
 from inngest_server.engine.work import Work
 from inngest_server.events.records import EventRow
 from inngest_server.execution import driver as driver_module
-from inngest_server.flow_control.concurrency import SlotTable
+from inngest_server.flow_control import parking
+from inngest_server.flow_control.parking import Buckets, Parking
 from inngest_server.runs import answered, decide, finish
 from inngest_server.runs import start as start_module
 from inngest_server.runs.decision import Decision, TellParent
@@ -81,25 +83,21 @@ def memo_overwritten(patch: pytest.MonkeyPatch) -> None:
 
 
 def wake_up_not_passed_on(patch: pytest.MonkeyPatch) -> None:
-    release = SlotTable.release
-
-    def forgetful(self: SlotTable, item_id: str) -> tuple[str, ...]:
-        release(self, item_id)
-        return ()
-
-    patch.setattr(SlotTable, "release", forgetful)
+    patch.setattr(Parking, "stir", lambda self, bucket: None)
 
 
 def limit_off_by_one(patch: pytest.MonkeyPatch) -> None:
-    def is_full(self: SlotTable, bucket: str) -> bool:
-        limit = self._limit_of(bucket)
-        return limit is not None and self.holders(bucket) > limit
-
-    patch.setattr(SlotTable, "_is_full", is_full)
+    patch.setattr(parking, "is_full", lambda limit, held: limit is not None and held > limit)
 
 
 def limit_counted_per_shard(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Work, "home", lambda self, run: self.live.shards[run.row.shard])
+    set_of = sending._set_of
+
+    def of_shard(function: Function, run: Run, *given: Any) -> tuple[Buckets, Buckets]:
+        steps, starts = set_of(function, run, *given)
+        return tuple(f"{bucket}.{run.row.shard}" for bucket in steps), starts
+
+    patch.setattr(sending, "_set_of", of_shard)
 
 
 def timer_fired_early(patch: pytest.MonkeyPatch) -> None:
@@ -323,12 +321,11 @@ def error_of_a_replaced_call_counts(patch: pytest.MonkeyPatch) -> None:
 def deployment_drops_who_waits(patch: pytest.MonkeyPatch) -> None:
     """Who waits for slots of a limit that changed leaves the queue, and is not asked again."""
 
-    def drop(work: Work, function: Any) -> None:
-        for shard in work.live.shards.values():
-            for item_id in shard.slots.parked_in(function.id):
-                shard.slots.release(item_id)
+    def drop(work: Work, before: Any, function: Function, now_ms: int) -> None:
+        for item_id in work.live.slots.waiting_of(function.id):
+            work.live.slots.release(item_id)
 
-    patch.setattr(syncs_module, "_wake_waiters", drop)
+    patch.setattr(rekeying, "configured", drop)
 
 
 def clock_set_back_fires_early(patch: pytest.MonkeyPatch) -> None:
@@ -360,15 +357,15 @@ def called_where_it_was_first(patch: pytest.MonkeyPatch) -> None:
     make_function = functions_module.make_function
     urls: dict[str, str] = {}
 
-    def stubborn(row: Any, app_name: str) -> Any:
-        function = make_function(row, app_name)
+    def stubborn(row: Any, *given: Any) -> Any:
+        function = make_function(row, *given)
         return replace(function, discovery_url=urls.setdefault(function.id, function.discovery_url))
 
     patch.setattr(functions_module, "make_function", stubborn)
 
 
 def cancel_on_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(start_module, "_cancel_waits", lambda row, config, content, now_ms: ())
+    patch.setattr(start_module, "_cancel_waits", lambda *given: ())
 
 
 def replaced_wait_keeps_its_signal(patch: pytest.MonkeyPatch) -> None:

@@ -483,11 +483,9 @@ class World:
         ):
             if left:
                 note(f"an idle node has {name}: {left!r:.300}")
-        for shard in live.shards.values():
-            slots = shard.slots
-            for name in ("_holders", "_held", "_parked", "_queues", "_queues_of"):
-                if getattr(slots, name):
-                    note(f"an idle node has slots{name}: {getattr(slots, name)!r:.300}")
+        for name in ("_holders", "_held", "_granted", "_waiting", "_queues", "_watchers"):
+            if getattr(live.slots, name):
+                note(f"an idle node has slots{name}: {getattr(live.slots, name)!r:.300}")
 
     def _check_held(self, node: Node) -> set[str]:
         """Runs that are held are those that were damaged and did not end before anybody saw it."""

@@ -16,6 +16,7 @@ from inngest_server.api.context import Context
 from inngest_server.api.router import Router
 from inngest_server.api.table import route_table
 from inngest_server.apps.app_error import AppError
+from inngest_server.clock import Clock
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.options import EngineOptions
 from inngest_server.execution.driver import HTTPDriver
@@ -32,7 +33,7 @@ SHARDS = 8
 Entry = Mapping[str, Any]
 
 
-class ReplayClock:
+class ReplayClock(Clock):
     """Shows the recorded time."""
 
     def __init__(self, at_ms: int) -> None:

@@ -17,7 +17,7 @@ from inngest_server.api.connections import BACKLOG, QuietServer, allowed_connect
 from inngest_server.api.context import Context
 from inngest_server.api.router import Router
 from inngest_server.api.table import route_table
-from inngest_server.clock import SystemClock, system_random
+from inngest_server.clock import Clock, SystemClock, VirtualClock, system_random
 from inngest_server.engine.clock_watch import ClockWatch
 from inngest_server.engine.discovery import AppDiscovery
 from inngest_server.engine.engine import Engine
@@ -26,6 +26,7 @@ from inngest_server.engine.options import EngineOptions, EngineUnavailableError
 from inngest_server.engine.polling import AppPoller
 from inngest_server.engine.registering import register
 from inngest_server.engine.retention import Retention
+from inngest_server.engine.time_travel import TimeTravel, restore
 from inngest_server.execution.driver import HTTPDriver
 from inngest_server.execution.gateway import Drivers, GatewayDriver
 from inngest_server.execution.reach import Reach
@@ -53,6 +54,13 @@ def make_storage(settings: Settings) -> Storage:
     return SQLiteStorage(settings.directory, relaxed=settings.relaxed, url=url, log=_log_storage)
 
 
+def make_clock(settings: Settings) -> Clock:
+    """In development a clock that commands can move."""
+    if settings.kind is not ServerKind.DEV:
+        return SystemClock()
+    return VirtualClock(SystemClock(), is_absolute=settings.clock_absolute)
+
+
 def _log_storage(event: str, *, level: str = "info", **fields: object) -> None:
     getattr(structlog.get_logger("inngest.storage"), level)(event, **fields)
 
@@ -63,7 +71,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.storage = make_storage(settings)
-        self.clock = SystemClock()
+        self.clock = make_clock(settings)
         self.engine = Engine(
             self.storage,
             self.clock,
@@ -71,12 +79,14 @@ class Server:
             options=EngineOptions(
                 retry_interval_ms=settings.retry_interval_s * 1000 or None,
                 cron_catch_up=settings.cron_catch_up,
+                priority_max_s=settings.priority_max_s,
             ),
         )
         self._loop_lag = LoopLag(self.clock)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._http: uvicorn.Server | None = None
+        self._travel: TimeTravel | None = None
 
     async def run(self) -> None:
         """Serve until a signal or `stop`.
@@ -153,6 +163,9 @@ class Server:
             server_kind=settings.kind.value,
             register=partial(register, engine),
         )
+        if isinstance(self.clock, VirtualClock):
+            self._travel = TimeTravel(engine, self.clock, lambda: driver.under_way)
+        await restore(self.storage, self.clock, starts_stopped=settings.clock == "virtual")
         gc.set_threshold(50_000, 20, 50)  # First: loading makes many objects, and none of them is garbage.
         await engine.start()
         gc.collect()
@@ -166,6 +179,8 @@ class Server:
             asyncio.create_task(self._loop_lag.run()),
             asyncio.create_task(ClockWatch(engine, self.clock).run()),
         ]
+        if self._travel is not None:
+            loops.append(asyncio.create_task(self._travel.run()))
         if settings.sdk_urls or settings.poll or settings.kind is ServerKind.DEV:
             poller = AppPoller(
                 engine,
@@ -196,7 +211,9 @@ class Server:
     async def _serve(self, sockets: list[socket.socket], driver: Drivers, syncer: AppSyncer) -> None:
         settings = self.settings
         metrics = Metrics(self.engine, driver, self._loop_lag)
-        context = Context(settings, self.engine, self.storage, syncer, self.clock, __version__, metrics)
+        context = Context(
+            settings, self.engine, self.storage, syncer, self.clock, __version__, metrics, travel=self._travel
+        )
         config = uvicorn.Config(
             Router(context, route_table()),
             http=bounded(allowed_connections()),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from inngest_server.flow_control.priority import PRIORITY_MAX_S
 from inngest_server.wire.limits import EVENT_BYTES_MAX
 
 DAY_MS = 24 * 3_600_000
@@ -39,12 +40,17 @@ class Settings:
     relaxed: bool = False
     """Acknowledge before the disk has it: the last moments may be lost when the machine loses power."""
     retry_interval_s: int = 0
+    priority_max_s: int = PRIORITY_MAX_S
     """Constant back-off; 0 uses the documented delays."""
     retention_ms: int = 7 * DAY_MS
     """How long ended runs and events are kept; 0 keeps them for ever."""
     retention_bytes: int = 0
     """What the database may use before younger ones go, too; 0 is no limit."""
     cron_catch_up: str = "skip"
+    clock: str = "real"
+    """`virtual` is time that stands still until a command moves it; only in development."""
+    clock_absolute: bool = False
+    """Whether instants that apps send mean the server's time, however far it is from theirs."""
     app_connections: int = 256
     allow_private_gateway: bool = False
     """Whether requests that steps have the server make may reach private networks and this machine."""

@@ -122,6 +122,19 @@ serveCase("repeated-ids", {}, async (ctx) => {
   return values;
 });
 
+// A step with arguments, which a rerun may edit.
+serveCase("with-input", {}, async (ctx) => {
+  const doubled = await ctx.step.run(
+    "double",
+    (number) => {
+      executed(ctx, "double");
+      return number * 2;
+    },
+    21,
+  );
+  return { doubled, after: await run(ctx, "after", doubled + 1) };
+});
+
 serveCase("shapes", {}, async (ctx) => {
   const values = [];
   for (const [number, shape] of SHAPES.entries()) values.push(await run(ctx, `shape-${number}`, shape));

@@ -16,14 +16,18 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
+from inngest_server import clock
 from inngest_server.api.context import Context
 from inngest_server.api.router import Router
 from inngest_server.api.table import route_table
 from inngest_server.apps.app_error import AppError
 from inngest_server.engine.engine import Engine
+from inngest_server.engine.options import EngineOptions
+from inngest_server.engine.time_travel import TimeTravel, restore
 from inngest_server.execution.driver import Call
 from inngest_server.runs.facts import Answer, Answered, Op, Reported
 from inngest_server.runs.opcodes.registry import parse_ops
+from inngest_server.runs.records import ItemState
 from inngest_server.settings import ServerKind, Settings
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.wire.signature import bearer_hash
@@ -46,7 +50,7 @@ def start(**changes: Any) -> Settings:
     return Settings(**{"kind": ServerKind.CLOUD, "host": "0.0.0.0", **keys, **changes})
 
 
-class Clock:
+class Clock(clock.Clock):
     """Stands still until a test moves it."""
 
     def __init__(self, now_ms: int) -> None:
@@ -111,28 +115,50 @@ class InProcess:
     """Use as an async context manager, which starts and stops the engine."""
 
     def __init__(
-        self, settings: Settings, *, storage: MemoryStorage | None = None, now_ms: int = T0_MS
+        self,
+        settings: Settings,
+        *,
+        storage: MemoryStorage | None = None,
+        now_ms: int = T0_MS,
+        options: EngineOptions | None = None,
     ) -> None:
         self.settings = settings
         self.clock = Clock(now_ms)
+        """The host's."""
+        self.virtual = clock.VirtualClock(self.clock, is_absolute=settings.clock_absolute)
         self.app = App()
         self.storage = storage or MemoryStorage(shard_count=16)
-        self.engine = Engine(self.storage, self.clock, random.Random(7))
+        self.engine = Engine(self.storage, self.virtual, random.Random(7), options=options)
         self.engine.driver = self.app
-        context = Context(settings, self.engine, self.storage, NoSyncer(), self.clock, "1.2.3-test")
+        self.travel = TimeTravel(self.engine, self.virtual, self._calls_under_way)
+        context = Context(
+            settings,
+            self.engine,
+            self.storage,
+            NoSyncer(),
+            self.virtual,
+            "1.2.3-test",
+            travel=self.travel if settings.kind is ServerKind.DEV else None,
+        )
         self.router = Router(context, route_table())
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _calls_under_way(self) -> int:
+        counts = self.engine.live.item_counts
+        return sum(count for (_, state), count in counts.items() if state == ItemState.SENT)
 
     async def __aenter__(self) -> Self:
+        await restore(self.storage, self.virtual, starts_stopped=self.settings.clock == "virtual")
         await self.engine.start()
-        self._task = asyncio.create_task(self.engine.run())
+        self._tasks = [asyncio.create_task(self.engine.run()), asyncio.create_task(self.travel.run())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def request(
         self,

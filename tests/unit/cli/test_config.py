@@ -11,6 +11,7 @@ from inngest_server.cli.config_file import ConfigError
 from inngest_server.cli.flags import FLAGS, SERVERS, Flag, Kind, flags_of
 from inngest_server.cli.serve import settings_of
 from inngest_server.execution.prober import PORTS
+from inngest_server.flow_control.priority import PRIORITY_LIMIT_S, PRIORITY_MAX_S
 
 KEYS = {"INNGEST_SIGNING_KEY": "signkey-prod-0123abcd", "INNGEST_EVENT_KEY": "one,two"}
 
@@ -252,6 +253,12 @@ def test_an_open_server_listens_to_this_machine_unless_told_otherwise(tmp_path: 
     assert settings_of(config(tmp_path, "start --insecure --host 0.0.0.0")).host == "0.0.0.0"
 
 
+def test_how_far_a_priority_moves_is_as_documented_unless_it_is_given(tmp_path: Path) -> None:
+    assert settings_of(config(tmp_path, "dev")).priority_max_s == PRIORITY_MAX_S
+    widest = settings_of(config(tmp_path, f"dev --priority-max {PRIORITY_LIMIT_S}"))
+    assert widest.priority_max_s == PRIORITY_LIMIT_S
+
+
 @pytest.mark.parametrize("text", ["http://localhost", "localhost", "https://localhost/"])
 def test_the_host_may_have_a_scheme(text: str, tmp_path: Path) -> None:
     assert settings_of(config(tmp_path, f"dev --host {text}")).host == "localhost"
@@ -275,6 +282,7 @@ def test_verbose_is_debug_unless_a_level_is_given(tmp_path: Path) -> None:
         ("dev --retention=-5d", {}, "--retention: ended runs are kept at least a day"),
         ("dev -u ::", {}, "--sdk-url: "),
         ("dev -p 70000", {}, "--port: 70000 is more than 65535"),
+        ("dev --priority-max 43201", {}, "--priority-max: 43201 is more than 43200"),
         ("dev --host localhost:8288", {}, "the port is a flag of its own"),
         ("dev", {"INNGEST_LOG_LEVEL": "loud"}, "INNGEST_LOG_LEVEL: 'loud' is not one of trace, debug"),
     ],

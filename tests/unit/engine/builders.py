@@ -5,6 +5,7 @@ from typing import Any
 
 from inngest_server.apps.config import FunctionConfig
 from inngest_server.apps.registration import Registration, parse_registration
+from inngest_server.clock import Clock
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import EventsSent, Synced
 from inngest_server.engine.options import EngineOptions
@@ -21,7 +22,7 @@ from tests.unit.runs.builders import make_reported
 APP_URL = "http://localhost:8000/api/inngest"
 
 
-class VirtualClock:
+class VirtualClock(Clock):
     """Stands still until it is moved."""
 
     def __init__(self) -> None:

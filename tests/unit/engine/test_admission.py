@@ -2,13 +2,14 @@
 
 import pytest
 
+from inngest_server.clock import Clock
 from inngest_server.engine.admission import Admission
 from inngest_server.engine.options import EngineOptions, EngineUnavailableError
 from inngest_server.events.event import Event, make_event, read_event
 from tests.builders import T0_MS, make_ulid
 
 
-class Watch:
+class Watch(Clock):
     """A clock that a test sets."""
 
     def __init__(self) -> None:

@@ -24,6 +24,9 @@ class Machine:
     def now_ms(self) -> int:
         return self.wall_ms
 
+    def host_ms(self) -> int:
+        return self.wall_ms
+
     def monotonic_s(self) -> float:
         return self.monotonic_ms / 1000
 

@@ -52,26 +52,28 @@ def test_the_url_of_a_discovery_names_the_step() -> None:
 
 
 def test_a_function_without_limits_needs_no_slots() -> None:
-    assert make().buckets({}, T0_MS) == ()
+    function = make()
+    assert not function.is_limited
+    assert function.step_buckets({}, T0_MS) == ()
 
 
 def test_a_limit_without_key_has_one_bucket_and_with_key_one_for_each_value() -> None:
     plain, keyed = make(concurrency=5), make(concurrency=[{"limit": 5, "key": "event.data.user"}])
     events = [{"data": {"user": user}} for user in ("ann", "bob", "ann")]
-    assert len({plain.buckets(event, T0_MS) for event in events}) == 1
-    assert len({keyed.buckets(event, T0_MS) for event in events}) == 2
+    assert len({plain.step_buckets(event, T0_MS) for event in events}) == 1
+    assert len({keyed.step_buckets(event, T0_MS) for event in events}) == 2
 
 
 @pytest.mark.parametrize("event", [{}, {"data": {}}, {"data": {"user": None}}])
 def test_a_missing_key_value_is_a_value_too(event: dict[str, Any]) -> None:
     keyed = make(concurrency=[{"limit": 1, "key": "event.data.user"}])
-    assert len(keyed.buckets(event, T0_MS)) == 1
+    assert len(keyed.step_buckets(event, T0_MS)) == 1
 
 
 def test_every_limit_is_a_bucket_in_one_order() -> None:
     limits = [{"limit": 5}, {"limit": 1, "key": "event.data.user"}]
     function = make(concurrency=limits)
-    buckets = function.buckets({"data": {"user": "ann"}}, T0_MS)
+    buckets = function.step_buckets({"data": {"user": "ann"}}, T0_MS)
     assert len(buckets) == 2
     assert list(buckets) == sorted(buckets)
 
@@ -79,32 +81,59 @@ def test_every_limit_is_a_bucket_in_one_order() -> None:
 def test_two_limits_with_the_same_key_are_one_bucket_with_the_stricter_limit() -> None:
     row = make_row(concurrency=[{"limit": 2}, {"limit": 7}])
     functions = load(row)
-    (bucket,) = functions.get(FUNCTION_ID).buckets({}, T0_MS)
-    assert functions.limit_of(bucket) == 2
+    (bucket,) = functions.get(FUNCTION_ID).step_buckets({}, T0_MS)
+    assert functions.limit_of(bucket, FUNCTION_ID) == 2
 
 
-@pytest.mark.parametrize(
-    "concurrency",
-    [
-        0,
-        {"fn": [{"limit": 1}]},
-        [{"limit": 1, "scope": "env", "key": "'x'"}],
-        [{"limit": 1, "scope": "account", "key": "'x'"}],
-    ],
-    ids=repr,
-)
-def test_only_step_limits_of_the_function_itself_are_enforced_yet(concurrency: Any) -> None:
-    assert make(concurrency=concurrency).limits == ()
+@pytest.mark.parametrize(("scope", "prefix"), [("env", "e/"), ("account", "a/")])
+def test_functions_share_a_bucket_when_their_keys_have_the_same_text_and_value(
+    scope: str, prefix: str
+) -> None:
+    limits = [{"limit": 1, "scope": scope, "key": key} for key in ("event.data.a", "event.data.b")]
+    rows = [
+        make_row(function_id, name, concurrency=limit)
+        for function_id, name, limit in (
+            ("f1", "one", [limits[0]]),
+            ("f2", "two", [limits[0] | {"limit": 9}]),
+            ("f3", "three", [limits[1]]),
+        )
+    ]
+    functions = load(*rows)
+    event = {"data": {"a": "x", "b": "x"}}
+    one, two, three = (functions.get(f"f{n}").step_buckets(event, T0_MS) for n in (1, 2, 3))
+    assert one == two != three
+    (bucket,) = one
+    assert bucket.startswith(prefix)
+    assert [functions.limit_of(bucket, f"f{n}") for n in (1, 2, 3)] == [1, 9, None]
+
+
+def test_a_limit_of_whole_runs_is_counted_apart_from_that_of_requests() -> None:
+    function = make(concurrency={"fn": [{"limit": 1}], "step": [{"limit": 2}]})
+    (run_bucket,) = function.run_buckets({}, T0_MS)
+    (step_bucket,) = function.step_buckets({}, T0_MS)
+    assert run_bucket == f"r/{step_bucket}"
+
+
+def test_a_throttle_has_one_bucket_for_each_value_of_its_key() -> None:
+    function = make(throttle={"limit": 1, "period": "1m", "key": "event.data.user"})
+    buckets = {function.throttle_buckets({"data": {"user": user}}, T0_MS) for user in ("ann", "bob", "ann")}
+    assert len(buckets) == 2
+    assert function.is_limited
+    assert not function.limits  # Its runs may be on any shard.
+
+
+def test_a_limit_of_none_is_no_limit() -> None:
+    assert make(concurrency=0).limits == ()
 
 
 def test_the_limit_of_a_bucket_is_the_present_one() -> None:
     functions = load(make_row(concurrency=5))
-    (bucket,) = functions.get(FUNCTION_ID).buckets({}, T0_MS)
-    assert functions.limit_of(bucket) == 5
+    (bucket,) = functions.get(FUNCTION_ID).step_buckets({}, T0_MS)
+    assert functions.limit_of(bucket, FUNCTION_ID) == 5
     functions.put(make_app_row(), [make_row(concurrency=7)])
-    assert functions.limit_of(bucket) == 7
+    assert functions.limit_of(bucket, FUNCTION_ID) == 7
     functions.put(make_app_row(), [make_row()])
-    assert functions.limit_of(bucket) is None
+    assert functions.limit_of(bucket, FUNCTION_ID) is None
 
 
 def test_functions_start_in_the_order_of_their_slugs() -> None:

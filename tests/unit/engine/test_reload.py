@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from inngest_server.engine import events
+from inngest_server.engine import events, sending
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.facts import EventsSent
 from inngest_server.engine.options import EngineOptions, EngineUnavailableError, UndecidableError
-from inngest_server.engine.work import Work
 from inngest_server.events.event import make_event, read_event
 from inngest_server.execution.driver import Call
 from inngest_server.runs.facts import Answered, CancelRequested, Returned
@@ -136,13 +135,13 @@ async def test_a_decision_that_raises_half_way_leaves_nothing_behind(
     disk = Disk()
     office = make_office(disk)
     await office.open(make_function("fulfil", PLACED))
-    place = Work.place
+    place = sending.place
 
-    def broken(self: Work, *given: Any) -> None:
-        monkeypatch.setattr(Work, "place", place)
+    def broken(*given: Any) -> None:
+        monkeypatch.setattr(sending, "place", place)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Work, "place", broken)
+    monkeypatch.setattr(sending, "place", broken)
     async with running(office):
         assert await office.engine.ask_events(make_events(office, PLACED))
         counts = await disk.counts()

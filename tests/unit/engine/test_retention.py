@@ -8,19 +8,24 @@ from structlog.testing import capture_logs
 
 from inngest_server.engine.engine import Engine
 from inngest_server.engine.retention import SIZE_GOAL, Retention
+from inngest_server.engine.timers import Timers
+from inngest_server.engine.windows import Windows
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.protocol import EventQuery, RunQuery, StorageUnavailableError
-from tests.builders import DAY_MS, HOUR_MS, T0_MS, make_event_row, make_run_row, make_ulid
+from tests.builders import DAY_MS, HOUR_MS, T0_MS, make_event_row, make_run_row, make_ulid, make_window
 from tests.conformance.actions import put
 
 NOW_MS = T0_MS + 10 * DAY_MS
 KB = b"x" * 1_000
 
 
-def make_retention(storage: MemoryStorage, *, keep_ms: int = 0, bytes_max: int = 0) -> Retention:
-    engine = SimpleNamespace(storage=storage, now_ms=lambda: NOW_MS)
+def make_retention(
+    storage: MemoryStorage, *, keep_ms: int = 0, bytes_max: int = 0, windows: Windows | None = None
+) -> Retention:
+    live = SimpleNamespace(windows=windows or Windows(0))
+    engine = SimpleNamespace(storage=storage, now_ms=lambda: NOW_MS, live=live)
     return Retention(cast("Engine", engine), keep_ms=keep_ms, bytes_max=bytes_max)
 
 
@@ -101,6 +106,19 @@ async def test_what_is_younger_than_a_day_or_has_not_ended_stays_and_is_complain
 
     assert await kept(storage) == ([live, *runs[-24:]], [events[0], *events[-24:]])
     assert [line["event"] for line in logs] == ["retention.shrinking", "retention.size_not_reached"]
+
+
+async def test_what_an_open_window_collects_is_kept_however_old_it_is(storage: MemoryStorage) -> None:
+    runs, events = hourly(100)
+    windows = Windows(0)
+    windows.load([make_window(opened_at_ms=NOW_MS - 70 * HOUR_MS)], Timers(lambda _: True))
+    await put(storage, *runs, *events)
+
+    await prune_all(make_retention(storage, keep_ms=2 * DAY_MS, windows=windows))
+    await prune_all(make_retention(storage, bytes_max=1, windows=windows))
+
+    # A day before it opened, too: an event may have come again.
+    assert await kept(storage) == (runs[-94:], events[-94:])
 
 
 async def test_a_storage_that_does_not_answer_is_asked_again_later(

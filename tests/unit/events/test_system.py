@@ -6,6 +6,7 @@ import pytest
 
 from inngest_server.events.system import run_ended_body, system_event, timer_body
 from inngest_server.wire import json
+from inngest_server.wire.limits import EVENT_BYTES_MAX
 from tests.builders import RUN_ID, T0_MS
 
 TRIGGER = b'{"data":{"a":1},"id":"evt-1","name":"shop/order.placed","ts":1790000000000,"user":{}}'
@@ -107,3 +108,17 @@ def test_the_servers_own_events_are_not_compared_with_earlier_ones() -> None:
     event = system_event(internal_id="i", event_id="e", name="n", ts_ms=1, now_ms=2, body=b"{}")
     assert (event.internal_id, event.event_id, event.ts_ms, event.received_at_ms) == ("i", "e", 1, 2)
     assert not event.repeatable
+
+
+def test_a_batch_publishes_all_its_events() -> None:
+    data = json.parse(make_body(further=[b'{"id":"evt-2"}', b'{"id":"evt-3"}']))["data"]
+    assert [event["id"] for event in data["events"]] == ["evt-1", "evt-2", "evt-3"]
+    assert data["event"]["id"] == "evt-1"
+
+
+def test_events_of_a_batch_that_are_more_than_an_event_may_have_are_left_out_but_the_first() -> None:
+    huge = b'{"x":"' + b"x" * EVENT_BYTES_MAX + b'"}'
+    data = json.parse(make_body(further=[huge]))["data"]
+    assert (data["event"], data["events"]) == (json.parse(TRIGGER), [])
+    alone = json.parse(make_body(trigger_body=huge))["data"]
+    assert alone["events"] == [alone["event"]]

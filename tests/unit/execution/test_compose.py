@@ -197,3 +197,76 @@ def test_a_body_of_exactly_the_limit_is_sent_whole() -> None:
 def test_a_step_with_the_id_event_gets_its_own_memo_in_a_signed_request() -> None:
     content = make_content({"event": b'{"data":1}'})
     assert json.parse(compose_body(content, canonical=True))["steps"] == {"event": {"data": 1}}
+
+
+# Runs on batches.
+
+
+def batch_of(*sizes: int) -> Content:
+    first, *further = [event_of(size) for size in sizes]
+    return Content(first, tuple(further))
+
+
+def test_a_request_of_a_batch_carries_all_events_in_their_order() -> None:
+    content = batch_of(3, 1, 2)
+    body = json.parse(compose_body(content))
+    assert [event["data"]["x"] for event in body["events"]] == ["xxx", "x", "xx"]
+    assert body["event"] == body["events"][0]
+    assert body["use_api"] is False
+
+
+@given(data=st.lists(st.dictionaries(st.text(), json_values, max_size=3), min_size=1, max_size=4))
+@settings(max_examples=50, deadline=None)
+def test_what_is_signed_of_a_batch_is_the_canonical_form_of_what_is_sent(data: list[dict[str, Any]]) -> None:
+    first, *further = [json.dumps({"user": {}, "name": "a", "data": one, "ts": 1, "id": "e"}) for one in data]
+    content = Content(first, tuple(further))
+    signed = [compose_body(content, canonical=True) for _ in range(2)]
+    assert signed[0] == signed[1] == json.canonical(json.parse(compose_body(content)))
+
+
+def test_a_batch_that_has_no_room_is_fetched_and_its_first_event_sent() -> None:
+    content = batch_of(1_000, 2_200_000, 2_200_000)
+    raw = compose_body(content)
+    body = json.parse(raw)
+    assert len(raw) <= CALL_BODY_BYTES_MAX
+    assert (body["use_api"], body["ctx"]["use_api"], body["steps"], body["events"]) == (True, True, {}, [])
+    assert body["event"]["data"]["x"] == "x" * 1_000
+
+
+def test_canonical_forms_of_a_batch_are_counted_unless_they_are_what_is_stored() -> None:
+    content = Content(event_of(1), (event_of(2), b'{"name":"b","data":{"n":1.0}}'))
+    for _ in range(2):
+        compose_body(content, canonical=True)
+    assert content.canonical_bytes == len(b'{"data":{"n":1},"name":"b"}')
+
+
+def make_content_with_input(memo: bytes | None = None) -> Content:
+    content = make_content({"bb": b'{"data":2}'})
+    meta = b'{"op":"StepPlanned","name":"charge","edited":"a run"}'
+    content.fold(make_journal_entry(n=2, kind="opened", step_id="aa", meta=meta, payload=b"[1.50]"))
+    if memo is not None:
+        content.fold(make_journal_entry(n=3, step_id="aa", payload=memo, meta=b"{}"))
+    return content
+
+
+@pytest.mark.parametrize(("canonical", "sent"), [(False, b"[1.50]"), (True, b"[1.5]")])
+def test_an_edited_input_is_sent_beside_the_memos_and_not_stacked(canonical: bool, sent: bytes) -> None:
+    body = compose_body(make_content_with_input(), canonical=canonical, kind="step", step_id="aa")
+    assert b'"steps":{"aa":{"input":' + sent + b'},"bb":{"data":2}}' in body
+    assert json.parse(body)["ctx"]["stack"]["stack"] == ["bb"]
+
+
+def test_a_step_that_was_executed_with_an_edited_input_has_its_memo() -> None:
+    content = make_content_with_input(b'{"data":1}')
+    for canonical in (False, True):
+        body = compose_body(content, canonical=canonical)
+        assert json.parse(body)["steps"] == {"aa": {"data": 1}, "bb": {"data": 2}}
+    assert json.parse(body)["ctx"]["stack"]["stack"] == ["bb", "aa"]
+
+
+def test_a_request_decided_before_the_memo_came_still_carries_the_edited_input() -> None:
+    known = make_content_with_input().known
+    content = make_content_with_input(b'{"data":1}')
+    for canonical in (False, True, False):
+        body = compose_body(content, canonical=canonical, known=known)
+        assert json.parse(body)["steps"] == {"aa": {"input": [1.5]}, "bb": {"data": 2}}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from inngest_server.clock import Clock
 from inngest_server.execution.driver import APP_CONNECTIONS, Call, HTTPDriver
 from inngest_server.execution.transport import Response, ResponseTooLargeError, TransportError
 from inngest_server.runs.facts import Answered, CallFailed, Exchange, Returned
@@ -21,7 +22,7 @@ KEY = "signkey-test-a1b2c3d4e5f60718293a4b5c6d7e8f900112233445566778899aabbccdde
 HOST_S = 1_700_000_000
 
 
-class StoppedClock:
+class StoppedClock(Clock):
     def now_ms(self) -> int:
         return T0_MS
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from inngest_server import clock
 from inngest_server.apps.registration import Registration, parse_registration
 from inngest_server.execution.http1 import Headers
 from inngest_server.execution.syncer import AppSyncer
@@ -47,7 +48,7 @@ TYPESCRIPT = {
 }
 
 
-class Clock:
+class Clock(clock.Clock):
     def now_ms(self) -> int:
         return NOW_S * 1000
 

@@ -1,7 +1,9 @@
 """Traces as text."""
 
+from inngest_server.runs.facts import CancelRequested
 from inngest_server.traces.text import COLUMNS_MAX, timeline
 from inngest_server.traces.trace import trace_of
+from tests.builders import RUN_ID
 from tests.unit.runs.builders import Life, make_error, make_op, ran
 
 
@@ -37,3 +39,9 @@ def test_names_of_users_cannot_break_a_line() -> None:
     lines = text_of(life).splitlines()
     assert len(lines) == 3
     assert all(line.isprintable() and len(line) <= COLUMNS_MAX for line in lines)
+
+
+def test_a_cancelled_run_says_why() -> None:
+    life = Life()
+    life.take(CancelRequested(RUN_ID, "timeout: finish\n1m"))
+    assert text_of(life).splitlines()[0].endswith("0.000s  timeout: finish?1m")

@@ -15,6 +15,7 @@ from inngest_server.wire.durations import (
     parse_retry_after_ms,
     parse_sleep_until_ms,
 )
+from inngest_server.wire.times import parse_rfc3339_ms
 
 NOW = 1714554000000  # 2024-05-01T09:00:00Z
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
@@ -189,3 +190,18 @@ def test_emitted_durations_are_whole_seconds(ms: int, text: str) -> None:
 def test_durations_as_go_prints_them(ms: int, text: str) -> None:
     assert format_go_duration(ms) == text
     assert parse_duration_ms(text) == ms
+
+
+def test_dates_are_moved_and_durations_are_not() -> None:
+    now_ms = parse_rfc3339_ms("2026-12-01T00:00:00Z")
+    date = "2026-11-02T00:00:00Z"  # Tomorrow, where it is the first of November.
+
+    for parse in (parse_deadline_ms, parse_sleep_until_ms):
+        assert parse(date, now_ms, 30 * DAY) == now_ms + DAY
+        assert parse("1d", now_ms, 30 * DAY) == now_ms + DAY
+
+
+def test_a_date_without_a_year_has_the_sender_s() -> None:
+    now_ms = parse_rfc3339_ms("2027-01-15T00:00:00Z")
+
+    assert parse_sleep_until_ms("Dec 17 00:00:00", now_ms, 30 * DAY) == now_ms + DAY

@@ -8,6 +8,7 @@ from inngest_server.api.lane import Lane
 from inngest_server.apps.app_error import AppError
 from inngest_server.clock import Clock
 from inngest_server.engine.engine import Engine
+from inngest_server.engine.time_travel import TimeTravel
 from inngest_server.observability.metrics import Metrics
 from inngest_server.settings import Settings
 from inngest_server.storage.protocol import Storage
@@ -39,3 +40,7 @@ class Context:
     """Where answers are made that take longer than the event loop may."""
     left_running: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     """What handlers began and did not wait for; the loop keeps no task alive by itself."""
+    forking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a run is started again: what it takes over may be as large as a run, and is in memory then."""
+    travel: TimeTravel | None = None
+    """None where the clock cannot be moved."""

@@ -3,11 +3,20 @@
 import asyncio
 
 from inngest_server.api.access import is_event_key
+from inngest_server.api.context import Context
 from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.router import Reply, Request
-from inngest_server.engine.engine import Engine
+from inngest_server.engine.events import Dropped
 from inngest_server.engine.facts import EventsSent, InvokeSent
-from inngest_server.events.event import Draft, Event, InvalidEventsError, make_event, read_event, read_events
+from inngest_server.events.event import (
+    TS_MAX_MS,
+    Draft,
+    Event,
+    InvalidEventsError,
+    make_event,
+    read_event,
+    read_events,
+)
 from inngest_server.events.form import InvalidFormError, form_kind, read_form
 from inngest_server.events.system import INVOKED
 from inngest_server.wire import json
@@ -34,7 +43,7 @@ async def send_events(request: Request) -> Reply:
         drafts = await _read(body, request.header("content-type"), settings.event_bytes_max)
     except (InvalidEventsError, InvalidFormError) as error:
         raise RequestRejectedError(400, str(error), code=error.code) from error
-    events = await _identify(engine, drafts, parse_seed_header(request.header("x-inngest-event-id-seed")))
+    events = await _identify(request.context, drafts, _seed(request))
     if events:
         facts = [
             EventsSent(events[start : start + EVENTS_PER_FACT])
@@ -65,22 +74,33 @@ async def _read(body: bytes, content_type: str, event_bytes_max: int) -> list[Dr
         raise InvalidEventsError(f"{error}; fields of a form are lists of texts: send JSON") from error
 
 
-async def _identify(engine: Engine, drafts: list[Draft], seed: Seed | None) -> list[Event]:
+async def _identify(context: Context, drafts: list[Draft], seed: Seed | None) -> list[Event]:
     events: list[Event] = []
     for index, draft in enumerate(drafts, start=1):
-        events.append(_identify_one(engine, draft, seed, index))
+        events.append(_identify_one(context, draft, seed, index))
         if index % EVENTS_PER_FACT == 0:
             await asyncio.sleep(0)  # Others' turn.
     return events
 
 
-def _identify_one(engine: Engine, draft: Draft, seed: Seed | None, index: int) -> Event:
+def _seed(request: Request) -> Seed | None:
+    """What the ids of a request that may be repeated are made from; its time is of the sender's clock."""
+    seed = parse_seed_header(request.header("x-inngest-event-id-seed"))
+    shift_ms = request.context.clock.seed_shift_ms()
+    if seed is None or not shift_ms:
+        return seed
+    return seed._replace(ms=min(max(seed.ms + shift_ms, 0), TS_MAX_MS))
+
+
+def _identify_one(context: Context, draft: Draft, seed: Seed | None, index: int) -> Event:
     """The event with ids that are the same when the request is repeated with its seed."""
+    engine = context.engine
     return make_event(
         draft,
         internal_id=engine.next_id() if seed is None else from_seed(seed.ms, seed.entropy, index),
         received_at_ms=engine.now_ms(),
         repeatable=seed is not None,
+        shift_ms=context.clock.shift_ms(),
     )
 
 
@@ -97,7 +117,10 @@ async def invoke_function(request: Request) -> Reply:
     except (InvalidEventsError, json.InvalidJSONError) as error:
         raise RequestRejectedError(400, str(error), code=error.code) from error
     draft.data["_inngest"] = {"fn_id": slug}
-    event = _identify_one(engine, draft, parse_seed_header(request.header("x-inngest-event-id-seed")), 0)
-    if await engine.ask_events(InvokeSent(slug, event)) is None:
+    event = _identify_one(request.context, draft, _seed(request), 0)
+    result = await engine.ask_events(InvokeSent(slug, event))
+    if result is None:
         raise RequestRejectedError(404, f"could not find function with ID: {slug}", code="function_not_found")
+    if isinstance(result, Dropped):
+        raise RequestRejectedError(429, result.reason, code="rate_limited")
     return Reply.of({"id": event.internal_id, "status": 200})

@@ -16,6 +16,7 @@ Header = tuple[bytes, bytes]
 JSON_TYPE: Header = (b"content-type", b"application/json")
 TEXT_TYPE: Header = (b"content-type", b"text/plain; charset=utf-8")
 NO_STORE: Header = (b"cache-control", b"no-store")
+ERRORS_PAGE = "docs/reference/errors.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +40,32 @@ class RequestRejectedError(Exception):
     """A request that cannot be served; `status`, `code` and the message are its answer."""
 
     def __init__(
-        self, status: int, message: str, *, code: str = "", data: Any = None, retry_after_s: int = 0
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "",
+        data: Any = None,
+        hint: str = "",
+        retry_after_s: int = 0,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.data = data
+        self.hint = hint
+        """What to try, where that is not part of the message; shown by the interface's own API."""
         self.retry_after_s = retry_after_s
 
     def body(self) -> bytes:
         """The public error object of protocol 7.1."""
         shown: dict[str, Any] = {"code": self.code} if self.code else {}
         return json.dumps({**shown, "error": str(self), "data": self.data, "status": self.status})
+
+    def ui_body(self) -> bytes:
+        """The error object of the interface's own API; `docs` is a page of the documentation."""
+        shown = {"code": self.code or "refused", "message": str(self), "hint": self.hint, "docs": ERRORS_PAGE}
+        return json.dumps(shown if self.data is None else {**shown, "data": self.data})
 
     def headers(self) -> list[Header]:
         return [(b"retry-after", str(self.retry_after_s).encode())] if self.retry_after_s else []

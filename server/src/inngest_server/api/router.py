@@ -31,6 +31,8 @@ from inngest_server.wire.limits import BODY_BYTES_MAX
 
 log = structlog.get_logger("inngest.api")
 
+UI_PREFIX = "/api/ui/"
+"""Paths whose errors have the shape of the interface's own API."""
 PATH_SHOWN_CHARS = 200
 """Of a path that is not there, in the answer."""
 
@@ -206,6 +208,8 @@ class Router:
         if access is Access.EVENT_KEY:
             # SDKs read the shape of the event API from its errors too. Source: protocol 1.6 and 13.
             body = json.dumps({"ids": [], "status": error.status, "error": str(error)})
+        elif scope["path"].startswith(UI_PREFIX):
+            body = error.ui_body()
         else:
             body = error.body()
         await reply(send, error.status, body, headers)

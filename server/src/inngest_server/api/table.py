@@ -5,6 +5,7 @@ from inngest_server.api.access import Access
 from inngest_server.api.graphql import endpoint
 from inngest_server.api.rest.table import rest_routes
 from inngest_server.api.router import Route
+from inngest_server.api.ui.table import ui_routes
 
 
 def route_table() -> list[Route]:
@@ -21,4 +22,5 @@ def route_table() -> list[Route]:
         Route("DELETE", "/fn/remove", Access.BEARER, register.remove_app),
         Route("POST", "/v0/gql", Access.BEARER, endpoint.query),
         *rest_routes(),
+        *ui_routes(),
     ]

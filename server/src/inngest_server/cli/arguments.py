@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from inngest_server.cli.config_file import ConfigError
-from inngest_server.cli.flags import BY_NAME, COMMANDS, GLOBAL, Flag, Kind, flags_of
+from inngest_server.cli.flags import BY_NAME, COMMANDS, GLOBAL, OPERANDS, Flag, Kind, flags_of
 
 
 @dataclass(slots=True)
@@ -17,6 +17,8 @@ class Arguments:
     flags: dict[str, str | list[str]] = field(default_factory=dict[str, str | list[str]])
     """By name; of a flag that takes one value the last counts."""
     wants_help: bool = False
+    operands: list[str] = field(default_factory=list[str])
+    """Further words, of a command that takes some."""
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -39,6 +41,8 @@ def parse(words: Sequence[str]) -> Arguments:
             found.command = _command(word)
         elif found.command == "help":
             found.command, found.wants_help = _command(word), True
+        elif found.command in OPERANDS:
+            found.operands.append(word)
         else:
             raise ConfigError(f"{word!r} is too much: `inngest {found.command}` takes only flags")
     if found.command == "help":

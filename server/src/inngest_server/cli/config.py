@@ -188,4 +188,6 @@ def _number(flag: Flag, given: Given, text: str) -> int:
     number = int(text)
     if flag.minimum is not None and number < flag.minimum:
         raise ConfigError(f"{given.where}: {number} is less than {flag.minimum}")
+    if flag.maximum is not None and number > flag.maximum:
+        raise ConfigError(f"{given.where}: {number} is more than {flag.maximum}")
     return number

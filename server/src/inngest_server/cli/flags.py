@@ -8,7 +8,7 @@ quick, and most of what a framework brings would be loaded to show it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 PREFIX: Final = "INNGEST_"
 """Of every variable, ours and those of SDKs."""
@@ -52,6 +52,7 @@ class Kind(Enum):
 
 
 Default = str | int | bool | None
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class Flag:
     takes: str = ""
     """What the help writes for its value; that of the kind if empty."""
     minimum: int | None = None
+    maximum: int | None = None
     choices: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     """Further keys in a file."""
@@ -89,10 +91,27 @@ class Flag:
 COMMANDS: Final = {
     "dev": "Run a server for development: no keys, and apps are asked again every few seconds.",
     "start": "Run a server for production: signed requests to apps, keys for everything that comes in.",
+    "clock": "Show and move the time of a server for development: inngest clock +3d.",
+    "pause": "Start no further runs of a function, and hold or cancel those that it has.",
+    "resume": "Let a paused function go on.",
+    "rerun": "Start a run again, from its start or from a step.",
+    "fork": "Start a run with results of another one, some of them replaced, and execute the rest.",
+    "jobs": "Show what is being done to many runs at once, and stop it.",
     "doctor": "Check the database: that nothing is lost, stuck, left behind or damaged. --repair mends it.",
     "version": "Print the version.",
 }
 SERVERS: Final = ("dev", "start")
+OPERANDS: Final = {
+    "clock": "[+DURATION | to TIME | ...]",
+    "pause": "SLUG",
+    "resume": "SLUG",
+    "jobs": "[ID | stop ID]",
+    "rerun": "RUN_ID",
+    "fork": "RUN_ID",
+}
+"""Commands that take words besides flags, and how the help writes those."""
+CLIENTS: Final = ("clock", "pause", "resume", "jobs", "rerun", "fork")
+"""Commands that ask a running server for something, with `cli/client.py`."""
 GLOBAL: Final = ("json", "verbose", "log-level")
 """Flags that may also stand before the command."""
 
@@ -101,12 +120,83 @@ def both(default: Default) -> dict[str, Default]:
     return dict.fromkeys(SERVERS, default)
 
 
-LISTENING, APPS, KEYS = "Listening", "Apps", "Keys"
+def asking(value: T) -> dict[str, T]:
+    return dict.fromkeys(CLIENTS, value)
+
+
+LISTENING, APPS, KEYS, ASKING = "Listening", "Apps", "Keys", "What to do, and which server is asked"
 STORAGE, RUNS, LOGS = "Storage", "Runs", "Configuration and logs"
 NO_EFFECT, NOT_BUILT = "Accepted, without effect here", "Not built yet: a server with these refuses to start"
 NO_POSTGRES = "there is no PostgreSQL to pool connections to"
 
 FLAGS: Final = (
+    Flag(
+        name="in-flight",
+        group=ASKING,
+        takes="WHAT",
+        choices=("hold", "cancel"),
+        defaults={"pause": "hold"},
+        help="What becomes of the runs that the function has: hold them until it is resumed, and cancel them "
+        "after seven days, or cancel them now. One of hold, cancel.",
+    ),
+    Flag(
+        name="from",
+        group=ASKING,
+        takes="STEP",
+        defaults={"rerun": None},
+        help="Begin at this step: keep what was completed before it. Its name, or its id.",
+    ),
+    Flag(
+        name="input",
+        group=ASKING,
+        takes="JSON",
+        defaults={"rerun": None},
+        help="Arguments for that step in place of its own: an array. For TypeScript, and for AI requests.",
+    ),
+    Flag(
+        name="keep",
+        group=ASKING,
+        takes="STEPS",
+        kind=Kind.LIST,
+        defaults={"fork": None},
+        help="Steps whose results the new run begins with. Without it, all that have one.",
+    ),
+    Flag(
+        name="again",
+        group=ASKING,
+        takes="STEPS",
+        kind=Kind.LIST,
+        defaults={"fork": None},
+        help="Of these, the steps to execute again.",
+    ),
+    Flag(
+        name="replace",
+        group=ASKING,
+        takes="JSON",
+        defaults={"fork": None},
+        help='Other results by step: {"charge": {"data": 5}, "mail": {"error": {"message": "down"}}}.',
+    ),
+    Flag(
+        name="event",
+        group=ASKING,
+        takes="JSON",
+        defaults=dict.fromkeys(("rerun", "fork")),
+        help="Other data, or user, of the event: an object with either or both.",
+    ),
+    Flag(
+        name="dry-run",
+        group=ASKING,
+        kind=Kind.SWITCH,
+        defaults=dict.fromkeys(("rerun", "fork"), False),
+        help="Start nothing, and say what would be kept.",
+    ),
+    Flag(
+        name="server",
+        group=ASKING,
+        takes="URL",
+        defaults=asking(None),
+        help="The server. Without it, the one that runs on --sqlite-dir, else http://127.0.0.1:8288.",
+    ),
     Flag(
         name="host",
         group=LISTENING,
@@ -200,10 +290,13 @@ FLAGS: Final = (
         name="signing-key",
         group=KEYS,
         takes="KEY",
-        defaults={"start": None, "doctor": None},
+        defaults={"start": None, "doctor": None, **asking(None)},
         help="Secret shared with the apps: hex of even length, as `openssl rand -hex 32` makes it. Other "
         "users of this machine can read a flag; prefer the variable or a file.",
-        help_of={"doctor": "Key of the server that runs on the directory; one for development needs none."},
+        help_of={
+            "doctor": "Key of the server that runs on the directory; one for development needs none.",
+            **asking("Key of the server; one for development needs none."),
+        },
     ),
     Flag(
         name="event-key",
@@ -224,10 +317,13 @@ FLAGS: Final = (
         name="sqlite-dir",
         group=STORAGE,
         takes="DIR",
-        defaults={**both(".inngest"), "doctor": ".inngest"},
+        defaults={**both(".inngest"), "doctor": ".inngest", **asking(".inngest")},
         help="Directory of the database `main.db`; made when it is not there. In a file it is relative to "
         "that file.",
-        help_of={"doctor": "Directory of the database, of a server that has stopped or one that runs."},
+        help_of={
+            "doctor": "Directory of the database, of a server that has stopped or one that runs.",
+            **asking("Directory of the server's database, which says where the server listens."),
+        },
     ),
     Flag(
         name="repair",
@@ -285,6 +381,17 @@ FLAGS: Final = (
         "hours.",
     ),
     Flag(
+        name="priority-max",
+        group=RUNS,
+        kind=Kind.NUMBER,
+        takes="SECONDS",
+        minimum=0,
+        maximum=43_200,
+        defaults=both(600),
+        help="By how much a function's `priority` may move its runs ahead of others that wait, or behind them. "
+        "More counts as this.",
+    ),
+    Flag(
         name="cron-catch-up",
         group=RUNS,
         choices=("skip", "one", "all"),
@@ -292,10 +399,26 @@ FLAGS: Final = (
         help="What happens to cron times that were missed while no server ran.",
     ),
     Flag(
+        name="clock",
+        group=RUNS,
+        choices=("real", "virtual"),
+        defaults={"dev": "real"},
+        help="Time for sleeps, timeouts, retries, crons and all else that waits. It runs, or when virtual "
+        "stands still. `inngest clock` moves it, either way.",
+    ),
+    Flag(
+        name="clock-absolute",
+        group=RUNS,
+        kind=Kind.SWITCH,
+        defaults={"dev": False},
+        help="Take dates that apps send as they are. Without it they are moved as the server's time was, "
+        "because apps compute them from their own clock.",
+    ),
+    Flag(
         name="config",
         group=LOGS,
         takes="FILE",
-        defaults={**both(None), "doctor": None},
+        defaults={**both(None), "doctor": None, **asking(None)},
         help="File with these flags as keys. Without it inngest.json, .yaml, .yml, .toml or .properties is "
         "looked for in the working directory and the directories above it.",
     ),
@@ -318,8 +441,8 @@ FLAGS: Final = (
         name="json",
         group=LOGS,
         kind=Kind.SWITCH,
-        defaults={**both(False), "doctor": False},
-        help_of={"doctor": "Report as one JSON object."},
+        defaults={**both(False), "doctor": False, **asking(False)},
+        help_of={"doctor": "Report as one JSON object.", **asking("Print the server's answer as it is.")},
         help="Log as JSON even on a terminal. Without a terminal the log always is.",
     ),
     Flag(

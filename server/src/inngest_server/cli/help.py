@@ -3,7 +3,7 @@
 import shutil
 import textwrap
 
-from inngest_server.cli.flags import COMMANDS, SERVERS, Flag, Kind, flags_of
+from inngest_server.cli.flags import COMMANDS, OPERANDS, SERVERS, Flag, Kind, flags_of
 
 COLUMN = 30
 WIDTH_MAX = 100
@@ -45,6 +45,45 @@ EXAMPLES = {
 
 Give the same keys to your apps, with INNGEST_DEV=0 and INNGEST_BASE_URL=http://this-server:8288.
 """,
+    "pause": """\
+  inngest pause shop-fulfil                        hold its runs until it is resumed
+  inngest pause shop-fulfil --in-flight cancel     end them now; what their app does at the moment is dropped
+
+Events that come while it is paused are kept and start no run: a run that says Skipped stands for each.
+""",
+    "resume": """\
+  inngest resume shop-fulfil
+
+Runs that were held go on where they were. Skipped runs stay what they are.
+""",
+    "rerun": """\
+  inngest rerun 01M7XS5QAHR7NVEGQZWEPCV45A                  once more, from the start
+  inngest rerun 01M7XS5QAHR7NVEGQZWEPCV45A --from charge    keep what was completed before the step
+""",
+    "fork": """\
+  inngest fork 01M7XS5QAHR7NVEGQZWEPCV45A --again mail
+  inngest fork 01M7XS5QAHR7NVEGQZWEPCV45A --replace '{"charge": {"data": {"paid": false}}}' --again mail
+
+Steps have the names that the run's trace shows; of several with one name the second is charge#2. What is
+neither kept nor replaced is executed again.
+""",
+    "jobs": """\
+  inngest jobs                                     the latest cancellations and replays of many runs
+  inngest jobs 01M7XS5QAHR7NVEGQZWEPCV45A          how far one is, and what it could not decide
+  inngest jobs stop 01M7XS5QAHR7NVEGQZWEPCV45A     what it did until now stays done
+""",
+    "clock": """\
+  inngest clock                          what time it is there, and what comes next
+  inngest clock +3d                      forward, through everything that is due on the way
+  inngest clock to 2026-12-24T18:00:00Z
+  inngest clock next                     to the next moment at which something is due
+  inngest clock until-idle [90d]         until nothing waits for time but crons
+  inngest clock pause                    time stands still
+  inngest clock real                     one second per second, from here on
+  inngest clock stop                     end a move that is under way
+
+The server must be one for development. Its time never goes back.
+""",
     "doctor": """\
   inngest doctor --sqlite-dir /var/lib/inngest
 
@@ -64,7 +103,8 @@ def help_of(command: str) -> str:
     """What `inngest COMMAND --help` prints."""
     width = _width()
     flags = flags_of(command)
-    parts = [f"{COMMANDS[command]}\n\nUsage: inngest {command}{' [flags]' if flags else ''}\n"]
+    operands = f" {OPERANDS[command]}" if command in OPERANDS else ""
+    parts = [f"{COMMANDS[command]}\n\nUsage: inngest {command}{operands}{' [flags]' if flags else ''}\n"]
     if command in EXAMPLES:
         parts.append(f"Examples\n{EXAMPLES[command]}")
     for group in dict.fromkeys(flag.group for flag in flags):

@@ -6,27 +6,20 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from inngest_server.cli.client import ServerRefusedError, url_of
 from inngest_server.engine.repairs import Repair, Repaired
-from inngest_server.storage.sqlite.lock import FILE_NAME as LOCK_NAME
 from inngest_server.wire.signature import bearer_hash
 
 REPAIRS_PER_REQUEST = 50
 TIMEOUT_S = 60.0
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Addresses to listen on that nobody can connect to."""
-
-
-class ServerRefusedError(Exception):
-    """The server did not answer, or not with what was asked; the message says what to try."""
 
 
 class LiveServer:
     """Finds the server by the lock on its directory. `signing_key` is None for one that is open."""
 
     def __init__(self, directory: Path, signing_key: str | None) -> None:
-        self.url = _url_of(directory)
+        self.url = url_of(directory)
         self._headers = {"content-type": "application/json"}
         if signing_key is not None:
             self._headers["authorization"] = f"Bearer {bearer_hash(signing_key)}"
@@ -65,23 +58,6 @@ class LiveServer:
                 raise ServerRefusedError(_why(error, self.url)) from error
         except (OSError, ValueError, KeyError) as error:
             raise ServerRefusedError(f"the server at {self.url} does not answer: {error}") from error
-
-
-def _url_of(directory: Path) -> str:
-    """Where the holder of the lock listens.
-
-    Raises:
-        ServerRefusedError: the lock does not say.
-    """
-    try:
-        url: str = json.loads((directory / LOCK_NAME).read_text())["url"]
-        host, _, port = urlsplit(url).netloc.rpartition(":")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ServerRefusedError(
-            f"{directory / LOCK_NAME} does not say where its server listens; try again in a moment"
-        ) from error
-    host = EVERYWHERE.get(host.strip("[]"), host.strip("[]"))
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _why(error: urllib.error.HTTPError, url: str) -> str:

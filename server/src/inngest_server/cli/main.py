@@ -36,6 +36,22 @@ def _run(words: Sequence[str]) -> int:
         print(__version__)
         return 0
     config = resolve(command, arguments.flags, os.environ, Path.cwd())
+    if command in ("pause", "resume"):
+        from inngest_server.cli.pausing import pausing
+
+        return pausing(config, arguments.operands)
+    if command in ("rerun", "fork"):
+        from inngest_server.cli.again import again
+
+        return again(config, arguments.operands)
+    if command == "jobs":
+        from inngest_server.cli.jobs import jobs
+
+        return jobs(config, arguments.operands)
+    if command == "clock":
+        from inngest_server.cli.clock import clock
+
+        return clock(config, arguments.operands)
     if command == "doctor":
         from inngest_server.cli.doctor import doctor
 

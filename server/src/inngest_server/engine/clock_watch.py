@@ -56,4 +56,4 @@ class ClockWatch:
             )
 
     def _offset(self) -> int:
-        return self._clock.now_ms() - int(self._clock.monotonic_s() * 1000)
+        return self._clock.host_ms() - int(self._clock.monotonic_s() * 1000)

@@ -11,6 +11,7 @@ from inngest_server.runs.decision import Decision
 from inngest_server.runs.facts import Answer, CallFailed, Reported
 from inngest_server.runs.records import ItemRow, JournalKind, RunStatus
 from inngest_server.runs.run import Run
+from inngest_server.runs.skip import find_skipped
 
 Key = tuple[str, str, str]
 """What was counted, the function's id, and the status where there is one."""
@@ -46,6 +47,8 @@ def count_decision(tally: Tally, run: Run, decision: Decision) -> None:
             tally["step_output_bytes", function_id, ""] += len(entry.payload)
     if decision.ended and decision.row is not None:
         tally["run_ended", function_id, decision.row.status] += 1
+        if (skipped := find_skipped(decision.journal)) is not None:
+            tally["run_skipped", function_id, skipped.reason] += 1
 
 
 def count_answer(tally: Tally, run: Run, item: ItemRow, answer: Answer, decision: Decision) -> None:

@@ -14,12 +14,25 @@ Rules that the proofs rest on:
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from inngest_server.clock import Clock, RandomSource
-from inngest_server.engine import crons, events, syncs
+from inngest_server.engine import (
+    closing,
+    crons,
+    events,
+    forks,
+    jobs,
+    pauses,
+    rekeying,
+    sending,
+    starts,
+    syncs,
+    timeouts,
+)
 from inngest_server.engine.admission import Admission
 from inngest_server.engine.counters import Counters, count_answer
 from inngest_server.engine.facts import (
@@ -30,21 +43,36 @@ from inngest_server.engine.facts import (
     AppFailed,
     AppMoved,
     AppRemoved,
+    ClockKept,
     CronDue,
     EventsSent,
+    FinishChanged,
+    FunctionPaused,
+    FunctionResumed,
     InvokeSent,
+    JobAsked,
+    JobDeleted,
+    JobSlice,
     Mending,
+    MeterDue,
     NodeFact,
+    PauseExpired,
     Pending,
     Ping,
+    RekeyNext,
     Released,
     RunAgain,
+    RunRekeyed,
     SignalSent,
+    SlotsFreed,
     StandDown,
+    StartDue,
     Synced,
+    WindowDue,
 )
 from inngest_server.engine.functions import Functions
 from inngest_server.engine.held import Held, HeldKind
+from inngest_server.engine.job_runner import JobRunner
 from inngest_server.engine.live import Live
 from inngest_server.engine.loader import Loader
 from inngest_server.engine.marks import RecentMarks
@@ -52,6 +80,7 @@ from inngest_server.engine.options import EngineOptions, EngineUnavailableError,
 from inngest_server.engine.startup import load_live, take_shards
 from inngest_server.engine.work import Work
 from inngest_server.execution.driver import Driver
+from inngest_server.flow_control.timeouts import Timeout
 from inngest_server.runs.decide import decide
 from inngest_server.runs.facts import (
     Answered,
@@ -60,6 +89,7 @@ from inngest_server.runs.facts import (
     ItemDue,
     ItemLost,
     SignalArrived,
+    TimedOut,
     WaitExpired,
 )
 from inngest_server.runs.records import ItemState
@@ -68,7 +98,20 @@ from inngest_server.wire import ulid
 
 log = structlog.get_logger("inngest.engine")
 
-NOT_TAKEN_AGAIN = (ItemDue, ItemLost, WaitExpired, CronDue, StandDown)
+NOT_TAKEN_AGAIN = (
+    ItemDue,
+    ItemLost,
+    WaitExpired,
+    TimedOut,
+    CronDue,
+    WindowDue,
+    PauseExpired,
+    StandDown,
+    SlotsFreed,
+    MeterDue,
+    RekeyNext,
+    RunRekeyed,
+)
 """Facts that follow from the rows: loading those brings them again."""
 FACTS_PER_BATCH = 128
 """Facts decided between two commits, at most."""
@@ -101,6 +144,7 @@ class Engine:
             self.functions,
             idle_contents_max=self.options.idle_contents_max,
             idle_bytes_max=self.options.idle_bytes_max,
+            window_bytes_max=self.options.window_bytes_max,
         )
         self._marks = RecentMarks()
         self._clock = clock
@@ -111,11 +155,20 @@ class Engine:
         self._work = Work(self.live, self.functions, self._marks, random, self.options, self._inbox)
         self._loader = Loader(storage, self._work, self._events_inbox, now_ms=self.now_ms, failed=self._fail)
         self._loader.wake = self._wake_loader
+        self.jobs = JobRunner(
+            storage,
+            self.live,
+            ask=self.ask,
+            crowd=lambda: len(self._work.messaged),
+            rested=self._wake_up,
+        )
         self._domain_ms = 0
         self.admission = Admission(clock, self.options)
         self._wake: asyncio.Future[None] | None = None
         self._load_wake: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self.on_rest: Callable[[], None] = lambda: None
+        """Called whenever nothing is left to decide now."""
         self._failure: str | None = "starting"
         """Why memory is worth nothing and has to be loaded; None while it is good."""
         self._refusal: str | None = "starting"
@@ -149,13 +202,21 @@ class Engine:
 
     def now_ms(self) -> int:
         """Domain time; never goes back, and never behind what was committed."""
-        self._domain_ms = max(self._domain_ms, self._clock.now_ms())
+        self._domain_ms = max(self._domain_ms, self._clock.now_ms(), self._work.not_before_ms)
         return self._domain_ms
 
     @property
     def clock_behind_ms(self) -> int:
         """By how much the host's clock is behind domain time, which stands still meanwhile."""
         return max(0, self._domain_ms - self._clock.now_ms())
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing happens before the next timer, answer or request: no fact waits to be decided or
+        read, and everything decided is durable."""
+        is_asleep = self._wake is not None and not self._wake.done()
+        waits = self._inbox or self._events_inbox or self._loader.is_busy
+        return is_asleep and not waits and self.jobs.is_quiet
 
     def next_id(self) -> str:
         return self._ids.next(self._clock.now_ms())
@@ -193,8 +254,7 @@ class Engine:
     def ask_events(self, fact: EventsSent) -> "asyncio.Future[Any]":
         """As `ask`, for events and invocations: what storage knows of their ids is read first.
 
-        The result is True, or the run id of an invocation, None if there is no such function. See
-        `check_admission`.
+        The result is True, or what `events.invoke` says. See `check_admission`.
 
         Raises:
             EngineUnavailableError: storage failed.
@@ -209,7 +269,7 @@ class Engine:
         return reply
 
     def _queue_events(self, pending: Pending, fact: EventsSent) -> None:
-        if fact.is_repeatable:
+        if fact.is_repeatable or starts.is_rate_limited(self._work, fact):
             self._loader.wait_for_marks(pending)
         else:
             self._events_inbox.append(pending)
@@ -221,6 +281,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._decide_for_ever())
             group.create_task(self._load_for_ever())
+            group.create_task(self.jobs.run())
 
     async def _decide_for_ever(self) -> None:
         while True:
@@ -265,9 +326,10 @@ class Engine:
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
         due_ms = self.live.timers.next_due_ms() if not self._work.is_at_rest else None
-        if due_ms is not None:
-            delay_s = min(max(0.0, (due_ms - self._clock.now_ms()) / 1000), 3600.0)
-            self._alarm = loop.call_later(delay_s, self._wake_up)
+        delay_s = self._clock.delay_s(due_ms) if due_ms is not None else None
+        if delay_s is not None:
+            self._alarm = loop.call_later(min(delay_s, 3600.0), self._wake_up)
+        self.on_rest()
         try:
             await self._wake
         finally:
@@ -282,6 +344,7 @@ class Engine:
         Safe to stop at any line: what was not committed is decided again after a reload.
         """
         now_ms = self.now_ms()
+        self._work.shift_ms = self._clock.shift_ms()
         self._fire_timers(now_ms)
         inbox, events_inbox = self._inbox, self._events_inbox
         if not inbox and not events_inbox:
@@ -300,8 +363,7 @@ class Engine:
         budget = budget if is_careful else max(budget, 1)
         while events_inbox and budget > 0:
             pending = events_inbox.popleft()
-            assert isinstance(pending.fact, EventsSent)
-            budget -= len(pending.fact.events)
+            budget -= len(pending.fact.events) if isinstance(pending.fact, EventsSent) else 1
             self._take_with_told(pending, now_ms)
             if clock.monotonic_s() >= until_s:
                 budget = 0
@@ -324,6 +386,10 @@ class Engine:
                 case EventsSent():
                     self._decide_events(pending, fact, now_ms)
                     return
+                case StartDue():
+                    entity = starts.run_id_of(self._work, starts.start_of(self._work, fact))
+                    self._decide_start(pending, fact, entity, now_ms)
+                    return
                 case Synced():
                     pending.result = syncs.sync(self._work, fact.registration, now_ms)
                 case AppRemoved():
@@ -340,14 +406,44 @@ class Engine:
                     pending.result = syncs.move(self._work, fact.app_id, fact.url)
                 case AppDeleted():
                     pending.result = syncs.delete(self._work, fact.app_id, now_ms)
+                case FunctionPaused():
+                    pending.result = pauses.pause(self._work, fact, now_ms)
+                case FunctionResumed():
+                    pending.result = pauses.resume(self._work, fact)
+                case PauseExpired():
+                    pauses.expire(self._work, fact.function_id, now_ms)
+                case FinishChanged():
+                    timeouts.finish_changed(self._work, fact)
+                case JobAsked():
+                    pending.result = jobs.ask(self._work, fact, now_ms)
+                case JobSlice():
+                    pending.result = jobs.do_slice(self._work, fact, now_ms)
+                case JobDeleted():
+                    pending.result = jobs.delete(self._work, fact, now_ms)
                 case RunAgain():
-                    pending.result = events.run_again(self._work, fact, now_ms)
+                    pending.result = forks.run_again(self._work, fact, now_ms)
                 case Ping():
                     pending.result = True
+                case ClockKept():
+                    self._work.owns(0)
+                    self._work.put(fact.row)
+                case SlotsFreed():
+                    sending.grant_on(self._work, now_ms)
+                case MeterDue():
+                    sending.meter_due(self._work, fact.bucket, now_ms)
+                case RekeyNext():
+                    rekeying.advance(self._work, fact, now_ms)
+                case RunRekeyed():
+                    self._rekey(pending, fact, now_ms)
+                    return
                 case CronDue():
                     entity = fact.cron_id
                     if entity not in self._work.held:
                         crons.fire(self._work, entity, now_ms)
+                case WindowDue():
+                    if fact.window_id not in self._work.held and not closing.close(self._work, fact, now_ms):
+                        self._loader.wait_for_events(pending)
+                        return
                 case StandDown():
                     if (run := self.live.find_run(fact.run_id)) is not None:
                         self._work.stand_down(run, self._is_sending, now_ms)
@@ -408,6 +504,16 @@ class Engine:
         if decision.ended:
             self._work.release(run_id)
 
+    def _rekey(self, pending: Pending, fact: RunRekeyed, now_ms: int) -> None:
+        run = self.live.find_run(fact.run_id)
+        if run is not None and fact.run_id not in self._work.held:
+            if run.content is None:
+                self._loader.wait_for_content(fact.run_id, pending)
+                return
+            rekeying.rekey(self._work, run, now_ms)
+        # A held one has no slots: it gets them by their present names when it is released.
+        rekeying.rekeyed(self._work, fact, now_ms)
+
     def _is_sending(self, item_id: str, generation: int) -> bool:
         return self.driver is not None and self.driver.is_sending(item_id, generation)
 
@@ -427,6 +533,12 @@ class Engine:
         log.error("engine.fact_set_aside", fact=type(fact).__name__, exc_info=error)
         if isinstance(fact, CronDue):
             self._hold(fact.cron_id, "cron", error)
+        elif isinstance(fact, StartDue):
+            self._hold(starts.run_id_of(self._work, starts.start_of(self._work, fact)), "run", error)
+        elif isinstance(fact, WindowDue):
+            self._hold(fact.window_id, "window", error)
+        elif isinstance(fact, RunRekeyed):
+            self._hold(fact.run_id, "run", error)
         elif isinstance(fact, StandDown):
             self._immovable.add(fact.run_id)
         elif not isinstance(fact, NodeFact):
@@ -493,13 +605,31 @@ class Engine:
         if events.must_read_again(self._work, fact, now_ms):
             self._loader.wait_for_marks(pending)
             return
+        self._work.reading = fact
         if isinstance(fact, InvokeSent):
             pending.result = events.invoke(self._work, fact, now_ms)
         else:
             for event in fact.events:
                 events.accept(self._work, event, fact, now_ms)
             pending.result = True
+        self._work.reading = None
         self._work.replies.append(pending)
+
+    def _decide_start(self, pending: Pending, fact: StartDue, run_id: str, now_ms: int) -> None:
+        """Let a stored start go on, once what it needs of storage was read."""
+        work = self._work
+        if run_id in work.held:
+            fact.round = 0  # What was read will be too old.
+            work.held.refuse(run_id, pending)
+            return
+        if fact.round == 0:
+            self._loader.wait_for_marks(pending)
+            return
+        self._marks.deciding(fact.round)
+        work.reading = fact
+        starts.resume(work, fact, now_ms)
+        work.reading = None
+        work.settle(pending)
 
     # Commit and act.
 
@@ -507,6 +637,7 @@ class Engine:
         work = self._work
         batch, replies, calls, touched = work.batch, work.replies, work.calls, work.touched
         tally, notes = work.tally, work.notes
+        self.live.windows.store(work)
         work.begin()
         if not batch.is_empty():
             batch.now_ms = now_ms
@@ -542,6 +673,7 @@ class Engine:
             assert self.driver is not None
             self.driver.send(call)
         self.live.touched(touched.values())
+        self.live.windows.trim()
         for event, fields in notes:
             log.warning(event, **fields)
 
@@ -648,6 +780,18 @@ class Engine:
                 self._inbox.append(Pending(WaitExpired(timer.owner, timer.key)))
             elif timer.kind == "item":
                 self._inbox.append(Pending(ItemDue(timer.owner, timer.key)))
+            elif timer.kind in (Timeout.START, Timeout.FINISH):
+                timeouts.due(self._work, timer.owner, now_ms)
+            elif timer.kind == "job":
+                self.live.due_jobs[timer.key] = None
+                self.jobs.wake()
+            elif timer.kind == "window":
+                self._inbox.append(Pending(WindowDue(timer.key)))
+            elif timer.kind == "meter":
+                # First: who has waited for it comes before who asks for slots at this very moment.
+                self._inbox.appendleft(Pending(MeterDue(timer.key)))
+            elif timer.kind == "pause":
+                self._inbox.append(Pending(PauseExpired(timer.key)))
             else:
                 self._inbox.append(Pending(CronDue(timer.key)))
 

@@ -5,10 +5,12 @@ Order is the order in which the engine takes events, never their ids or their se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inngest_server.engine.facts import EventsSent, InvokeSent, RunAgain
+from inngest_server.engine import starts
+from inngest_server.engine.facts import EventsSent, InvokeSent
 from inngest_server.engine.functions import Function
+from inngest_server.engine.starts import Cause, Start
 from inngest_server.events.event import Event, InvalidEventsError, make_event, read_event
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.events.system import INVOKED, run_ended_body, system_event
@@ -17,8 +19,6 @@ from inngest_server.runs.errors import plain_error, published_error
 from inngest_server.runs.facts import ChildEnded
 from inngest_server.runs.finish import FINISHED
 from inngest_server.runs.placement import ended_event_id, invoke_event_id, possible_run_ids, shard_of
-from inngest_server.runs.run import Run
-from inngest_server.runs.start import start_run
 from inngest_server.wire import json
 
 if TYPE_CHECKING:
@@ -28,14 +28,19 @@ MARK_LIFETIME_MS = 24 * 3_600_000
 """How long an event id is remembered. Source: protocol 1.7."""
 
 
+RESUMED = "resumed"
+"""Ends the origin of a run whose event was skipped for a pause before, and came again afterwards."""
+
+
 def mark_key(event_id: str) -> str:
     return f"event/{event_id}"
 
 
-def accept(work: Work, event: Event, fact: EventsSent, now_ms: int) -> None:
+def accept(work: Work, event: Event, fact: EventsSent, now_ms: int) -> str | None:
     """Store an event that a client sent, and deliver it unless its id was seen within a day.
 
-    A duplicate wakes nothing, and starts only functions that the first one did not start.
+    A duplicate wakes nothing, and starts only functions that the first one did not start. The result is the
+    run that an invocation started.
     """
     shard_count = work.shard_count
     shard = shard_of(event.event_id, shard_count)
@@ -56,21 +61,61 @@ def accept(work: Work, event: Event, fact: EventsSent, now_ms: int) -> None:
             work.put(MarkRow(key, shard, event.internal_id, expires_at_ms))
             work.marks.add(key, event.internal_id, expires_at_ms)
         if isinstance(fact, InvokeSent):
-            for function in _started_by(work, event, fact, now_ms):
-                received_at_ms = event.received_at_ms
-                _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=received_at_ms)
-        else:
-            deliver(work, event, now_ms)
-        return
+            [function] = _started_by(work, event, fact, now_ms)
+            return starts.arrive(work, _start_on(event, function, Cause.INVOKE), now_ms)
+        deliver(work, event, now_ms)
+        return None
+    run_id = None
+    for function in _started_by(work, event, fact, now_ms):
+        start = _start_of_duplicate(work, function, event, fact, first)
+        if start is not None:
+            run_id = starts.arrive(work, start, now_ms)
+            # As if it were the first of its id: what has read before this is durable must read again.
+            work.marks.add(mark_key(event.event_id), *first)
+    return run_id
+
+
+def _start_of_duplicate(
+    work: Work, function: Function, event: Event, fact: EventsSent, first: tuple[str, int]
+) -> Start | None:
+    """What an event starts whose id was seen; None if that is nothing.
+
+    `first` is its mark. A function that did not exist when the first one came starts on it now. Ids are not
+    compared for functions that collect events or are paused; nor does an event count that was skipped for a
+    pause. Source: features-2, 2-EVT-04.
+    """
+    cause = Cause.INVOKE if isinstance(fact, InvokeSent) else Cause.EVENT
     internal_id, expires_at_ms = first
     received_at_ms = expires_at_ms - MARK_LIFETIME_MS
+    of_first = Start(function, event, internal_id, received_at_ms, cause)
     existing = fact.run_ids or frozenset[str]()
-    for function in _started_by(work, event, fact, now_ms):
-        run_ids = possible_run_ids(function.id, internal_id, received_at_ms, shard_count)
-        if existing.isdisjoint(run_ids):
-            _start(work, function, event, now_ms, origin=internal_id, created_at_ms=received_at_ms)
-            # As if it were the first of its id: what has read before this is durable must read again.
-            work.marks.add(mark_key(event.event_id), internal_id, expires_at_ms)
+    there = _run_ids(work, of_first) & existing
+    is_new = function.row.created_at_ms > received_at_ms
+    if function.collects_events or function.id in work.live.pauses:
+        # The very same event, sent again because its answer got lost, is not another one.
+        is_same = event.internal_id == internal_id
+        return None if is_same and (there or not is_new) else _start_on(event, function, cause)
+    if there:
+        again = of_first._replace(origin=f"{internal_id}/{RESUMED}")
+        is_done = not there <= fact.paused_run_ids or not existing.isdisjoint(_run_ids(work, again))
+        return None if is_done else again
+    # Who limits starts may have dropped the first one; that stands.
+    return of_first if is_new or function.rate is None else None
+
+
+def _start_on(event: Event, function: Function, cause: Cause) -> Start:
+    return Start(function, event, event.internal_id, event.received_at_ms, cause)
+
+
+def candidates_of(work: Work, of_first: Start) -> list[str]:
+    """Ids of the runs that an event may have started, given what it starts when it comes first."""
+    again = of_first._replace(origin=f"{of_first.origin}/{RESUMED}")
+    return [*sorted(_run_ids(work, of_first)), *sorted(_run_ids(work, again))]
+
+
+def _run_ids(work: Work, start: Start) -> frozenset[str]:
+    """The ids that the run of a start may have got."""
+    return frozenset(possible_run_ids(start.function.id, start.origin, start.created_at_ms, work.shard_count))
 
 
 def must_read_again(work: Work, fact: EventsSent, now_ms: int) -> bool:
@@ -96,7 +141,8 @@ def candidate_runs(work: Work, fact: EventsSent, now_ms: int) -> list[str]:
         if first is not None:
             received_at_ms = first[1] - MARK_LIFETIME_MS
             for function in _started_by(work, event, fact, now_ms):
-                found.extend(possible_run_ids(function.id, first[0], received_at_ms, work.shard_count))
+                start = Start(function, event, first[0], received_at_ms, Cause.EVENT)
+                found.extend(candidates_of(work, start))
     return found
 
 
@@ -118,7 +164,7 @@ def deliver(work: Work, event: Event, now_ms: int) -> None:
     if wait_ids := waits.match(name, parsed, now_ms):
         work.tell_waits(event, wait_ids, shard_of(event.event_id, work.shard_count))
     for function in work.functions.match(name, parsed, now_ms):
-        _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=event.received_at_ms)
+        starts.arrive(work, _start_on(event, function, Cause.EVENT), now_ms, parsed)
 
 
 def _started_by(work: Work, event: Event, fact: EventsSent, now_ms: int) -> list[Function]:
@@ -128,40 +174,6 @@ def _started_by(work: Work, event: Event, fact: EventsSent, now_ms: int) -> list
     if not work.functions.is_subscribed(event.name):
         return []
     return work.functions.match(event.name, json.parse_kept(event.body), now_ms)
-
-
-def _start(
-    work: Work,
-    function: Function,
-    event: Event,
-    now_ms: int,
-    *,
-    origin: str,
-    created_at_ms: int,
-    parent: str | None = None,
-    cron: str | None = None,
-) -> str:
-    """Make the run of a function that `origin` causes; nothing if it is there already. Returns its id."""
-    shard_count = work.shard_count
-    limited, free = possible_run_ids(function.id, origin, created_at_ms, shard_count)
-    run_id = limited if function.limits else free
-    for known in (limited, free):  # The function may have got or lost its limits since.
-        if work.live.find_run(known) is not None:
-            return known
-    new = start_run(
-        run_id,
-        shard=shard_of(function.id if function.limits else f"{function.id}/{origin}", shard_count),
-        function_id=function.id,
-        version=function.row.version,
-        config=function.config,
-        event=event,
-        now_ms=now_ms,
-        parent=parent,
-        cron=cron,
-    )
-    run = Run(new.row, new.content)
-    work.add_run(run, new.first_item, new.waits, now_ms)
-    return run_id
 
 
 def _row(event: Event, shard: int) -> EventRow:
@@ -180,50 +192,36 @@ def _row(event: Event, shard: int) -> EventRow:
 def start_on_timer(work: Work, function: Function, event: Event, cron: str, now_ms: int) -> None:
     """Store the event of a cron slot and start its function."""
     work.put(_row(event, shard_of(function.id, work.shard_count)))
-    _start(work, function, event, now_ms, origin=event.internal_id, created_at_ms=now_ms, cron=cron)
+    starts.arrive(work, Start(function, event, event.internal_id, now_ms, Cause.CRON, cron=cron), now_ms)
 
 
 # Invocations.
 
 
-def invoke(work: Work, fact: InvokeSent, now_ms: int) -> str | None:
-    """Start a function for a client; its run id, or None if there is no such function.
+class Dropped(NamedTuple):
+    """A client's invocation started nothing."""
+
+    reason: str
+
+
+def invoke(work: Work, fact: InvokeSent, now_ms: int) -> str | Dropped | None:
+    """Start a function for a client: its run id, empty while there is none; None without such a function.
 
     An id that was seen within a day gives the run that this function had of it. Source: protocol 1.7, 1.8.
     """
     [event] = fact.events
     for function in _started_by(work, event, fact, now_ms):
-        accept(work, event, fact, now_ms)
-        first = _first_of_id(work, event, fact, now_ms)
-        origin, expires_at_ms = first or (event.internal_id, event.received_at_ms + MARK_LIFETIME_MS)
-        run_ids = possible_run_ids(function.id, origin, expires_at_ms - MARK_LIFETIME_MS, work.shard_count)
+        if (run_id := accept(work, event, fact, now_ms)) is not None:
+            return run_id
+        if starts.was_dropped(work, event.internal_id, function.id):
+            return Dropped(starts.RATE_LIMITED_TEXT)
+        if (first := _first_of_id(work, event, fact, now_ms)) is None:
+            return ""
+        of_first = Start(function, event, first[0], first[1] - MARK_LIFETIME_MS, Cause.INVOKE)
         known = fact.run_ids or frozenset[str]()
-        there = [one for one in run_ids if one in known or work.live.find_run(one) is not None]
-        # A run may have failed as it started, and is in memory no more.
-        return there[0] if there else run_ids[0 if function.limits else 1]
+        there = [one for one in candidates_of(work, of_first) if one in known or work.live.find_run(one)]
+        return there[-1] if there else ""
     return None
-
-
-def run_again(work: Work, fact: RunAgain, now_ms: int) -> str | None:
-    """Start another run on an event that is stored; its id, or None if the function is not there any more.
-
-    It tells no parent: whoever invoked the first run has its result.
-    """
-    function = work.functions.get(fact.function_id)
-    if not function.is_active:
-        return None
-    row = fact.event
-    work.put(row)  # Retention may have forgotten it since it was read.
-    event = Event(
-        row.internal_id,
-        row.event_id,
-        row.name,
-        row.ts_ms,
-        row.received_at_ms,
-        row.body or b"null",
-        repeatable=False,
-    )
-    return _start(work, function, event, now_ms, origin=fact.cause, created_at_ms=now_ms, cron=fact.cron)
 
 
 def start_child(work: Work, message: StartChild, now_ms: int) -> None:
@@ -256,17 +254,13 @@ def start_child(work: Work, message: StartChild, now_ms: int) -> None:
         "source_fn_v": source.row.version,
     }
     internal_id = invoke_event_id(message.correlation_id, now_ms)
-    event = make_event(draft, internal_id=internal_id, received_at_ms=now_ms, repeatable=False)
-    work.put(_row(event, shard))
-    _start(
-        work,
-        function,
-        event,
-        now_ms,
-        origin=message.correlation_id,
-        created_at_ms=now_ms,
-        parent=message.correlation_id,
+    event = make_event(
+        draft, internal_id=internal_id, received_at_ms=now_ms, repeatable=False, shift_ms=work.shift_ms
     )
+    work.put(_row(event, shard))
+    correlation_id = message.correlation_id
+    start = Start(function, event, correlation_id, now_ms, Cause.INVOKE, parent=correlation_id)
+    starts.arrive(work, start, now_ms)
 
 
 def _refuse_child(work: Work, message: StartChild, parent_id: str, shard: int, error: bytes) -> None:
@@ -297,6 +291,7 @@ def publish(work: Work, message: Publish, now_ms: int) -> None:
         run_id=run.run_id,
         status=run.status,
         trigger_body=message.trigger_body,
+        further=message.further,
         correlation_id=run.parent,
         output=run.output,
         error=published_error(error) if error is not None else None,

@@ -3,14 +3,20 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inngest_server.apps.registration import Registration
+from inngest_server.engine.messages import StartAsked
 from inngest_server.events.event import Event
-from inngest_server.events.records import EventRow
+from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.jobs.filter import RunFilter
+from inngest_server.jobs.progress import Undecided
+from inngest_server.jobs.records import JobKind
 from inngest_server.runs.facts import Fact
+from inngest_server.runs.seed import Seed
 
 if TYPE_CHECKING:
+    from inngest_server.engine.rekeying import Progress
     from inngest_server.engine.work import Work
 
 
@@ -27,6 +33,10 @@ class EventsSent:
     """Which of the runs that duplicates would start exist; None until somebody had to know."""
     asked: frozenset[str] = frozenset()
     """The runs that storage was asked for then."""
+    paused_run_ids: frozenset[str] = frozenset()
+    """Those among `run_ids` that were skipped because their function was paused."""
+    asked_marks: frozenset[str] = frozenset()
+    """Keys of rate limits that were read with the marks; one that is not in `marks` has none."""
     stored: dict[str, EventRow] = field(default_factory=dict[str, EventRow])
     """Those that are stored already, by internal id: the same request came before."""
 
@@ -38,7 +48,7 @@ class EventsSent:
     def forget_read(self) -> None:
         """What was read of storage may be older than what is decided next; it is read again."""
         self.round, self.marks, self.run_ids, self.stored = 0, {}, None, {}
-        self.asked = frozenset()
+        self.asked, self.asked_marks, self.paused_run_ids = frozenset(), frozenset(), frozenset()
 
 
 class InvokeSent(EventsSent):
@@ -50,6 +60,19 @@ class InvokeSent(EventsSent):
         super().__init__([event])
         self.function = function
         """Composite slug or id."""
+
+
+@dataclass(slots=True, eq=False)
+class StartDue:
+    """A stored start goes on, once it was read how far its rate limit is used up."""
+
+    asked: StartAsked
+    event: Event
+    round: int = 0
+    """Number of the read that found `marks`."""
+    marks: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    asked_marks: frozenset[str] = frozenset()
+    """As of `EventsSent`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,14 +131,141 @@ class AppDeleted:
 
 @dataclass(slots=True, eq=False)
 class RunAgain:
-    """A client wants another run of a function, on an event that started one before."""
+    """A client wants another run of a function, on the events that started one before.
+
+    The result is its id, None if the function is not there any more.
+    """
 
     function_id: str
-    event: EventRow
-    """With its body."""
+    events: tuple[EventRow, ...]
+    """With their bodies: one, or all of its batch."""
+    is_batch: bool
     cron: str | None
-    cause: str
-    """A fresh ULID: what the new run is caused by in place of its event."""
+    original_run_id: str
+    origin: str
+    """What the new run is caused by in place of its event: the first run, and a ULID or what a client chose."""
+    seed: Seed | None = None
+    """What it begins with, of a fork."""
+    mark: str = ""
+    """Key of the mark under which it is found when the client asks again; empty without one."""
+
+
+@dataclass(slots=True, eq=False)
+class FunctionPaused:
+    """A client wants no further runs of a function; the result is its `PauseRow`, None if there is none."""
+
+    function: str
+    """Composite slug or id."""
+    cancels: bool
+    """Whether the runs that are there are cancelled now instead of held."""
+
+
+@dataclass(slots=True, eq=False)
+class FunctionResumed:
+    """A client wants a paused function to go on; the result is a `Resumed`, None if there is none."""
+
+    function: str
+    """Composite slug or id."""
+
+
+@dataclass(slots=True, eq=False)
+class PauseExpired:
+    """The runs that a paused function had were held long enough."""
+
+    function_id: str
+
+
+@dataclass(slots=True, eq=False)
+class FinishChanged:
+    """A sync changed how long runs of a function may take; the timers of its runs are set anew."""
+
+    function_id: str
+    shards: list[int]
+    """Those whose runs are still to be looked at."""
+    run_ids: list[str]
+    """What is left of the present one."""
+
+
+@dataclass(slots=True, eq=False)
+class JobAsked:
+    """A client wants something done to many runs. The result is the `JobRow`, or a `jobs.JobRefusal`."""
+
+    job_id: str
+    """A fresh ULID."""
+    kind: JobKind
+    function: str
+    """Composite slug or id."""
+    name: str
+    filter: RunFilter
+    rate_per_s: int = 0
+
+
+class Again(NamedTuple):
+    """A run that is to be started again, with what it needs."""
+
+    run_id: str
+    cron: str | None
+    events: tuple[EventRow, ...]
+    """With their bodies: one, or all of its batch."""
+
+
+@dataclass(slots=True, eq=False)
+class JobSlice:
+    """What was read for the next slice of a job. The result is the `JobRow` behind it, None if it came late."""
+
+    job_id: str
+    cursor_before: str
+    cursor: str
+    seen: int
+    run_ids: tuple[str, ...] = ()
+    """To be cancelled."""
+    again: tuple[Again, ...] = ()
+    undecided: tuple[Undecided, ...] = ()
+    is_last: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class JobDeleted:
+    """A client wants a job stopped; the result is the `JobRow`, None if it does not run."""
+
+    job_id: str
+
+
+@dataclass(slots=True, eq=False)
+class WindowDue:
+    """The moment of a window came, or it is full."""
+
+    window_id: str
+    read: dict[str, EventRow] | None = None
+    """Events of it that memory lacked, by internal id; None until they were read."""
+
+
+@dataclass(slots=True, eq=False)
+class SlotsFreed:
+    """More items can get slots than were given some in one go."""
+
+
+@dataclass(slots=True, eq=False)
+class MeterDue:
+    """The moment of a throttle came: it may open for another run, or be as if it was never used."""
+
+    bucket: str
+
+
+@dataclass(slots=True, eq=False)
+class RekeyNext:
+    """A function's limits are counted elsewhere now: further runs of it are looked at."""
+
+    function_id: str
+    progress: "Progress"
+
+
+@dataclass(slots=True, eq=False)
+class RunRekeyed:
+    """A run that holds slots is to hold them under the present names too."""
+
+    run_id: str
+    function_id: str
 
 
 @dataclass(slots=True, eq=False)
@@ -151,14 +301,23 @@ class Released:
 
 
 @dataclass(slots=True, eq=False)
+class ClockKept:
+    """Where a virtual clock stands is to survive a restart."""
+
+    row: MarkRow
+
+
+@dataclass(slots=True, eq=False)
 class Ping:
     """Nothing happened; whether the loop answers is the question."""
 
 
 NodeFact = (
     Ping
+    | ClockKept
     | EventsSent
     | InvokeSent
+    | StartDue
     | Synced
     | AppRemoved
     | AppFailed
@@ -168,7 +327,19 @@ NodeFact = (
     | AppMoved
     | AppDeleted
     | RunAgain
+    | FunctionPaused
+    | FunctionResumed
+    | PauseExpired
+    | FinishChanged
+    | JobAsked
+    | JobSlice
+    | JobDeleted
     | CronDue
+    | SlotsFreed
+    | MeterDue
+    | RekeyNext
+    | RunRekeyed
+    | WindowDue
     | SignalSent
     | StandDown
     | Released

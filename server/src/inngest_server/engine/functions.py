@@ -3,32 +3,50 @@
 Shared by all shards of a node and changed only when a sync was committed or the catalogue was loaded.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from inngest_server.apps.config import ConcurrencyLevel, ConcurrencyScope, FunctionConfig
+from inngest_server.apps.config import ConcurrencyLimit, FunctionConfig, Throttle
 from inngest_server.apps.records import AppRow, FunctionRow
 from inngest_server.apps.urls import call_url
-from inngest_server.events.expressions import EvaluationError, Expression, compile_expression
 from inngest_server.events.match import TriggerIndex
+from inngest_server.flow_control.concurrency import Counted, counted
+from inngest_server.flow_control.parking import Buckets, kind_of
+from inngest_server.flow_control.rate_limit import RateRule, rate_rule
+from inngest_server.flow_control.singleton import SingletonRule, singleton_rule
+from inngest_server.flow_control.throttle import Rate, Throttled, throttled
 from inngest_server.wire import json
-from inngest_server.wire.hashing import stable_hash64
 
 ENFORCED_OPTIONS = frozenset(
-    {"triggers.cron", "triggers.cron.jitter", "concurrency.step", "concurrency.key", "cancel"}
+    {
+        "triggers.cron",
+        "triggers.cron.jitter",
+        "concurrency.step",
+        "concurrency.fn",
+        "concurrency.key",
+        "concurrency.scope:env",
+        "concurrency.scope:account",
+        "throttle",
+        "priority",
+        "cancel",
+        "timeouts.start",
+        "timeouts.finish",
+        "rateLimit",
+        "idempotency",
+        "debounce",
+        "batchEvents",
+        "singleton",
+    }
 )
 """Options whose rule this server applies; each sync names the others that it meets."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepLimit:
-    """A step-level concurrency limit of one function."""
+class Former(NamedTuple):
+    """Limits of a function under a configuration that it had before its keys changed."""
 
-    name: str
-    """Function id and a hash of the key's text: what a bucket's name begins with."""
-    limit: int
-    key: Expression | None
+    concurrency: tuple[ConcurrencyLimit, ...]
+    throttle: Throttle | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +57,15 @@ class Function:
     config: FunctionConfig
     app_name: str
     discovery_url: str
-    limits: tuple[StepLimit, ...]
+    limits: tuple[Counted, ...]
+    """Of concurrency."""
+    throttle: Throttled | None
+    former_limits: tuple[Counted, ...] = ()
+    """Those by which runs still count, beside the present ones, until they are re-keyed (`rekeying.py`)."""
+    former_throttles: tuple[Throttled, ...] = ()
+    rate: RateRule | None = None
+    """By which its starts are dropped."""
+    singleton: SingletonRule | None = None
 
     @property
     def id(self) -> str:
@@ -49,36 +75,52 @@ class Function:
     def is_active(self) -> bool:
         return self.row.archived_at_ms is None
 
-    def buckets(self, event: dict[str, Any], now_ms: int) -> tuple[str, ...]:
-        """The set of buckets in which a request of a run on this event needs a slot; sorted."""
-        return tuple(sorted({f"{limit.name}/{_key_hash(limit.key, event, now_ms)}" for limit in self.limits}))
+    @property
+    def has_start_rules(self) -> bool:
+        """Whether an event may be collected or dropped before a run is made."""
+        return self.rate is not None or self.collects_events
+
+    @property
+    def collects_events(self) -> bool:
+        """Whether runs are made when a window closes."""
+        return self.config.batch is not None or self.config.debounce is not None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether its requests may have to wait for slots."""
+        return bool(self.limits or self.throttle or self.former_limits or self.former_throttles)
+
+    def step_buckets(self, event: dict[str, Any], now_ms: int) -> Buckets:
+        """In which a request of a run on this event needs a slot; sorted."""
+        limits = (*self.limits, *self.former_limits)
+        return tuple(sorted({one.bucket(event, now_ms) for one in limits if not one.is_of_runs}))
+
+    def run_buckets(self, event: dict[str, Any], now_ms: int) -> Buckets:
+        """In which a run on this event needs a slot from its first request to its end; sorted."""
+        limits = (*self.limits, *self.former_limits)
+        return tuple(sorted({one.bucket(event, now_ms) for one in limits if one.is_of_runs}))
+
+    def throttle_buckets(self, event: dict[str, Any], now_ms: int) -> Buckets:
+        """By which the start of a run on this event is throttled; sorted."""
+        throttles = (*((self.throttle,) if self.throttle else ()), *self.former_throttles)
+        return tuple(sorted({one.bucket(event, now_ms) for one in throttles}))
 
 
-def _key_hash(key: Expression | None, event: dict[str, Any], now_ms: int) -> str:
-    if key is None:
-        return ""
-    try:
-        value = key.evaluate(event, None, now_ms)
-    except EvaluationError:
-        value = None  # As if the attribute were missing. Source: protocol 5.15.
-    text = value if isinstance(value, str) else json.dumps(value).decode()
-    return f"{stable_hash64(text):016x}"
-
-
-def make_function(row: FunctionRow, app_name: str) -> Function:
+def make_function(row: FunctionRow, app_name: str, former: Sequence[Former] = ()) -> Function:
     """The usable form of a stored row, whose configuration was valid when it was stored."""
     config = FunctionConfig.from_json(json.parse(row.config))
-    limits = [
-        StepLimit(
-            name=f"{row.function_id}/{stable_hash64(limit.key or ''):016x}",
-            limit=limit.limit,
-            key=compile_expression(limit.key) if limit.key else None,
-        )
-        for limit in config.concurrency
-        if limit.level is ConcurrencyLevel.STEP and limit.scope is ConcurrencyScope.FN and limit.limit > 0
-    ]
+    function_id = row.function_id
     return Function(
-        row, config, app_name, "" if config.is_connected else call_url(config.url, "step"), tuple(limits)
+        row,
+        config,
+        app_name,
+        "" if config.is_connected else call_url(config.url, "step"),
+        tuple(counted(function_id, limit) for limit in config.concurrency),
+        throttled(function_id, config.throttle) if config.throttle else None,
+        tuple(counted(function_id, limit) for one in former for limit in one.concurrency),
+        tuple(throttled(function_id, one.throttle) for one in former if one.throttle),
+        rate_rule(function_id, config),
+        singleton_rule(function_id, config),
     )
 
 
@@ -90,11 +132,17 @@ class Functions:
         self._by_id: dict[str, Function] = {}
         self._by_slug: dict[str, Function] = {}
         self._triggers = TriggerIndex[Function]()
-        self._limits: dict[str, int] = {}
+        self._rate_limited = TriggerIndex[Function]()
+        """The same for those with a rate limit alone."""
+        self._limits: dict[tuple[str, str], int] = {}
+        """By function and what the names of the buckets begin with."""
+        self._rates: dict[tuple[str, str], Rate] = {}
+        self._former: dict[str, Sequence[Former]] = {}
 
     def load(self, apps: Iterable[AppRow], functions: Iterable[FunctionRow]) -> None:
         """Replace everything that is known."""
         self.apps = {row.app_id: row for row in apps}
+        self._former.clear()
         self._by_id = {row.function_id: make_function(row, self.apps[row.app_id].name) for row in functions}
         self._index()
 
@@ -102,21 +150,21 @@ class Functions:
         """Take in a committed sync."""
         self.apps[app.app_id] = app
         for row in functions:
-            self._by_id[row.function_id] = make_function(row, app.name)
+            former = self._former.get(row.function_id, ())
+            self._by_id[row.function_id] = make_function(row, app.name, former)
         self._index()
 
     def _index(self) -> None:
         # Two apps may register the same slug; of those in use the last one counts, before any archived one.
         known = sorted(self._by_id.values(), key=lambda one: one.is_active)
         self._by_slug = {function.row.slug: function for function in known}
-        self._limits = {}
-        for function in self._by_id.values():
-            for limit in function.limits:  # Two with the same key are one bucket; the stricter one counts.
-                self._limits[limit.name] = min(limit.limit, self._limits.get(limit.name, limit.limit))
-        self._triggers = TriggerIndex[Function]()
+        self._index_limits()
+        self._triggers, self._rate_limited = TriggerIndex[Function](), TriggerIndex[Function]()
         for function in sorted(self.active(), key=lambda one: one.row.slug):
             for trigger in function.config.event_triggers:
                 self._triggers.add(function, trigger.event, trigger.expression or "")
+                if function.rate is not None:
+                    self._rate_limited.add(function, trigger.event, trigger.expression or "")
 
     def find(self, slug_or_id: str) -> Function | None:
         """The function of that composite slug or id, archived or not."""
@@ -140,10 +188,48 @@ class Functions:
     def is_subscribed(self, event_name: str) -> bool:
         return self._triggers.knows(event_name)
 
+    def limits_rate(self, event_name: str) -> bool:
+        """Whether a function with a rate limit may start on events of that name."""
+        return self._rate_limited.knows(event_name)
+
     def match(self, event_name: str, event: dict[str, Any], now_ms: int) -> list[Function]:
         """Active functions that an event starts, in the order of their slugs per trigger name."""
         return self._triggers.match(event_name, event, now_ms)
 
-    def limit_of(self, bucket: str) -> int | None:
-        """The present limit of a bucket; None when no function has such a limit any more."""
-        return self._limits.get(bucket.rpartition("/")[0])
+    def match_rate_limited(self, event_name: str, event: dict[str, Any], now_ms: int) -> list[Function]:
+        """Those of them that have a rate limit."""
+        return self._rate_limited.match(event_name, event, now_ms)
+
+    def limit_of(self, bucket: str, function_id: str) -> int | None:
+        """The present limit of a bucket for a function; None when it has no such limit any more."""
+        if kind_of(bucket) == "s":
+            return 1
+        return self._limits.get((function_id, bucket.rpartition("/")[0]))
+
+    def rate_of(self, bucket: str, function_id: str) -> Rate | None:
+        """The present rate of a throttle's bucket for its function; None when it is throttled no more."""
+        return self._rates.get((function_id, bucket.rpartition("/")[0]))
+
+    def set_former(self, function_id: str, former: Sequence[Former]) -> None:
+        """Let limits of former configurations count beside the present ones; none ends it."""
+        function = self._by_id[function_id]
+        self._former[function_id] = tuple(former)
+        self._by_id[function_id] = make_function(function.row, function.app_name, former)
+        self._index()
+
+    def _index_limits(self) -> None:
+        limits: dict[tuple[str, str], int] = {}
+        rates: dict[tuple[str, str], Rate] = {}
+        for function in self._by_id.values():
+            present = {one.prefix for one in function.limits}
+            former = (one for one in function.former_limits if one.prefix not in present)
+            for one in (*function.limits, *former):
+                # Two with the same key are one bucket; the stricter one counts.
+                name = function.id, one.prefix
+                limits[name] = min(one.limit, limits.get(name, one.limit))
+            for throttle in (
+                *function.former_throttles,
+                *((function.throttle,) if function.throttle else ()),
+            ):
+                rates[function.id, throttle.prefix] = throttle.rate
+        self._limits, self._rates = limits, rates

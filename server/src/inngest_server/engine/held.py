@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from inngest_server.engine.facts import Pending
 from inngest_server.engine.options import EngineUnavailableError
 
-HeldKind = Literal["run", "cron"]
+HeldKind = Literal["run", "cron", "window"]
 
 
 class Held(NamedTuple):

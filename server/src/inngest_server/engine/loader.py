@@ -9,19 +9,21 @@ from collections.abc import Callable
 
 import structlog
 
-from inngest_server.engine import events
-from inngest_server.engine.facts import EventsSent, Pending
+from inngest_server.engine import events, starts
+from inngest_server.engine.facts import EventsSent, Pending, StartDue, WindowDue
 from inngest_server.engine.options import EngineUnavailableError, UndecidableError
 from inngest_server.engine.work import Work
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.runs.facts import Ending
-from inngest_server.runs.records import RunRow
+from inngest_server.runs.records import RunRow, RunStatus
 from inngest_server.runs.run import Content, Run
+from inngest_server.runs.skip import SkipReason, find_skipped
 from inngest_server.storage.protocol import Storage, StorageError
 
 log = structlog.get_logger("inngest.engine")
 
 LOADS_PER_READ = 500
+WINDOW_BYTES_PER_READ = 32 * 1024 * 1024
 UNREADABLE = "its event or journal is missing or damaged"
 
 
@@ -51,6 +53,9 @@ class Loader:
         self._events: deque[Pending] = deque()
         self._reading: list[Pending] = []
         """Events whose marks are being read."""
+        self._windows: deque[Pending] = deque()
+        """Windows that are due, and lack events."""
+        self._reading_windows: list[Pending] = []
         self._load_singly = 0
         """Facts and runs still to be read one at a time, to find the one among them that cannot be read."""
         self._generation = 0
@@ -58,6 +63,12 @@ class Loader:
         """Readings begun so far."""
         self.wake: Callable[[], None] = lambda: None
         """Called when there is something to load."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits here."""
+        of_windows = self._windows or self._reading_windows
+        return bool(self._waiting or self._events or self._reading or of_windows)
 
     def wait_for_content(self, run_id: str, pending: Pending) -> None:
         """Let a fact wait until its run is in memory."""
@@ -74,21 +85,29 @@ class Loader:
         self._events.append(pending)
         self.wake()
 
+    def wait_for_events(self, pending: Pending) -> None:
+        """Let a window that is due wait until its events are in memory."""
+        self._windows.append(pending)
+        self.wake()
+
     def forget(self) -> list[Pending]:
         """Drop everything that waits, and what is being read; returns what waited."""
         waited = [pending for queue in self._waiting.values() for pending in queue]
-        waited += [*self._reading, *self._events]
+        waited += [*self._reading, *self._events, *self._reading_windows, *self._windows]
         self._waiting.clear()
         self._to_load.clear()
         self._reading = []
         self._events.clear()
+        self._reading_windows = []
+        self._windows.clear()
         self._generation += 1
         return waited
 
     async def load_once(self) -> bool:
         """Read what waiting facts lack; False if nothing was wanted."""
+        has_read = await self._load_windows() if self._windows else False
         if not self._to_load and not self._events:
-            return False
+            return has_read
         self.rounds += 1
         round_number, generation = self.rounds, self._generation
         run_ids, self._reading = self._next()
@@ -154,7 +173,12 @@ class Loader:
             await self._unreadable(run_ids[0], why)
         else:
             for one in pending:
-                one.fail(UndecidableError(error))
+                if isinstance(one.fact, StartDue):
+                    run_id = starts.run_id_of(self._work, starts.start_of(self._work, one.fact))
+                    self.hold(run_id, f"{type(error).__name__}: {error}")
+                    self._work.held.refuse(run_id, one)
+                else:
+                    one.fail(UndecidableError(error))
 
     def hold(self, run_id: str, why: str) -> None:
         """Set a run aside whose rows cannot be understood."""
@@ -194,41 +218,85 @@ class Loader:
         return Content.remains(rows[0].body if rows else None, entries[-1].n if entries else 0)
 
     async def _load_marks(self, pending: list[Pending], round_number: int) -> None:
-        facts = [one.fact for one in pending]
-        keys = [
-            events.mark_key(event.event_id)
+        facts = [one.fact for one in pending if isinstance(one.fact, EventsSent | StartDue)]
+        keys = {
+            events.mark_key(event.event_id): None
             for fact in facts
             if isinstance(fact, EventsSent)
             for event in fact.events
             if event.repeatable
-        ]
-        marks = {row.key: (row.value, row.expires_at_ms) for row in await self._storage.get(MarkRow, keys)}
+        }
+        now_ms = self._now_ms()
+        meters = frozenset([key for fact in facts for key in starts.meters_of(self._work, fact, now_ms)])
+        rows = await self._storage.get(MarkRow, [*keys, *sorted(meters)])
+        marks = {row.key: (row.value, row.expires_at_ms) for row in rows}
         for fact in facts:
-            assert isinstance(fact, EventsSent)
             asked_again = fact.round > 0
-            fact.marks, fact.round = marks, round_number
-            if asked_again:
+            fact.marks, fact.asked_marks, fact.round = marks, meters, round_number
+            if asked_again and isinstance(fact, EventsSent):
                 candidates = events.candidate_runs(self._work, fact, self._now_ms())
                 existing = await self._storage.get(RunRow, candidates)
                 fact.asked = frozenset(candidates)
                 fact.run_ids = frozenset(row.run_id for row in existing)
+                fact.paused_run_ids = await self._skipped_by_pause(existing)
                 sent_again = [event.internal_id for event in fact.events if event.repeatable]
                 stored = await self._storage.get(EventRow, sent_again)
                 fact.stored = {row.internal_id: row for row in stored}
 
+    async def _load_windows(self) -> bool:
+        """Read the events of windows, as many as one read may be large; a damaged event has no body."""
+        generation, ids, size_bytes = self._generation, dict[str, None](), 0
+        while self._windows and len(ids) < LOADS_PER_READ and size_bytes < WINDOW_BYTES_PER_READ:
+            pending = self._windows.popleft()
+            assert isinstance(pending.fact, WindowDue)
+            window = self._work.live.windows.find(pending.fact.window_id)
+            if window is not None:
+                self._reading_windows.append(pending)
+                # All: what is in memory now may be dropped before the read is done.
+                ids |= dict.fromkeys(window.event_ids)
+                size_bytes += window.size_bytes
+        try:
+            rows = {row.internal_id: row for row in await self._storage.salvage(EventRow, list(ids))}
+        except StorageError as error:
+            log.error("engine.load_failed", code=error.code, detail=str(error))
+            if generation == self._generation:
+                self._failed(str(error))
+            return True
+        if generation == self._generation:
+            for pending in self._reading_windows:
+                assert isinstance(pending.fact, WindowDue)
+                pending.fact.read = rows
+            self._work.inbox.extend(self._reading_windows)
+            self._reading_windows = []
+        return True
+
+    async def _skipped_by_pause(self, rows: list[RunRow]) -> frozenset[str]:
+        skipped = [row.run_id for row in rows if row.status == RunStatus.SKIPPED]
+        if not skipped:
+            return frozenset()
+        journals = await self._storage.journals(skipped)
+        return frozenset(
+            run_id
+            for run_id, entries in journals.items()
+            if (found := find_skipped(entries)) is not None and found.reason == SkipReason.FUNCTION_PAUSED
+        )
+
     async def _load_contents(self, run_ids: list[str]) -> dict[str, Content]:
         runs = {run_id: run for run_id in run_ids if (run := self._work.live.find_run(run_id)) is not None}
-        bodies = {
-            row.internal_id: row.body
-            for row in await self._storage.get(EventRow, [run.row.event_id for run in runs.values()])
-        }
+        batches = [run_id for run_id, run in runs.items() if run.row.batch_id is not None]
+        further = await self._storage.batched_events(batches) if batches else {}
+        wanted = [run.row.event_id for run in runs.values()]
+        wanted += [event_id for event_ids in further.values() for event_id in event_ids]
+        bodies = {row.internal_id: row.body for row in await self._storage.get(EventRow, wanted)}
         journals = await self._storage.journals(list(runs))
         contents: dict[str, Content] = {}
         for run_id, run in runs.items():
             body = bodies.get(run.row.event_id)
-            if body is None:
+            ids = further.get(run_id, ())
+            others = tuple([other for one in ids if (other := bodies.get(one)) is not None])
+            if body is None or len(others) < len(ids):
                 continue
-            content = contents[run_id] = Content(body)
+            content = contents[run_id] = Content(body, others)
             for entry in journals.get(run_id, ()):
                 content.fold(entry)
         return contents

@@ -43,9 +43,11 @@ def drop_loose(work: Work, row: LooseRow, *, is_useless: bool) -> bool:
             needed = not is_useless and work.functions.find(row.function_id) is not None
     if needed:
         return False
-    for table in (live.windows, live.pauses, live.rekeys, live.jobs):
+    for table in (live.pauses, live.rekeys, live.jobs):
         if isinstance(table.get(row[0]), type(row)):
             del table[row[0]]
+    if isinstance(row, WindowRow) and (window := live.windows.find(row.window_id)) is not None:
+        live.windows.forget(window)
     work.batch.remove(type(row), row[0], row.shard)
     work.owns(row.shard)
     return True

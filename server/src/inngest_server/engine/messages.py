@@ -1,4 +1,4 @@
-"""Messages to runs that must not get lost, as bytes.
+"""Messages to runs, and starts of runs, that must not get lost, as bytes.
 
 One about an event does not repeat its body, which is stored with the same batch: many runs may wait for it.
 
@@ -7,21 +7,46 @@ it is stored with the batch and removed by the batch that holds its consequences
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import orjson
 
-from inngest_server.runs.facts import ChildEnded, EventArrived
+from inngest_server.runs.facts import CancelRequested, ChildEnded, EventArrived
 
-RunMessage = ChildEnded | EventArrived
+RunMessage = CancelRequested | ChildEnded | EventArrived
 
-_TYPES: dict[str, type[RunMessage]] = {"child_ended": ChildEnded, "event_arrived": EventArrived}
+
+class StartAsked(NamedTuple):
+    """A start that goes on once the state of a rate limit was read: see `starts.py`, `Start`."""
+
+    function_id: str
+    event_id: str
+    """Internal; the event is stored with the message, or was before."""
+    origin: str
+    created_at_ms: int
+    cause: str
+    parent: str | None
+    cron: str | None
+    original_run_id: str | None
+    stage: str
+    callers: list[str]
+
+
+Message = RunMessage | StartAsked
+
+_TYPES: dict[str, type[Message]] = {
+    "cancel_requested": CancelRequested,
+    "child_ended": ChildEnded,
+    "event_arrived": EventArrived,
+    "start_asked": StartAsked,
+}
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 _MANY = "event_arrived_to"
 
 
-def encode(messages: Sequence[RunMessage]) -> bytes:
+def encode(messages: Sequence[Message]) -> bytes:
     """JSON array of the type's name and the fields; payloads are JSON texts and travel as strings.
 
     Several are of one event: they are stored as the ids of its waits.
@@ -29,15 +54,16 @@ def encode(messages: Sequence[RunMessage]) -> bytes:
     message = messages[0]
     if len(messages) > 1:
         assert isinstance(message, EventArrived)
-        return orjson.dumps([_MANY, message.internal_id, [one.wait_id for one in messages]])
+        wait_ids = [one.wait_id for one in messages if isinstance(one, EventArrived)]
+        return orjson.dumps([_MANY, message.internal_id, wait_ids])
     if isinstance(message, EventArrived):
         message = message._replace(body=b"")
     fields = [field.decode() if isinstance(field, bytes) else field for field in message]
     return orjson.dumps([_NAMES[type(message)], *fields])
 
 
-def decode(body: bytes) -> list[RunMessage]:
-    """The messages; those about an event lack the event's body."""
+def decode(body: bytes) -> list[Message]:
+    """The messages, one or those to several runs about one event; they lack the event's body."""
     name, *fields = orjson.loads(body)
     if name == _MANY:
         internal_id, wait_ids = fields

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from inngest_server.flow_control.priority import PRIORITY_MAX_S
 from inngest_server.runs.run import Limits
 
 DEFAULT_LIMITS = Limits()
@@ -44,3 +45,7 @@ class EngineOptions:
     """Host time for which the oldest of them may wait before no more are taken."""
     idle_contents_max: int = 5_000
     idle_bytes_max: int = 64 * 1024 * 1024
+    window_bytes_max: int = 64 * 1024 * 1024
+    """Events that wait in debounces and batches; what is beyond is read again when those close."""
+    priority_max_s: int = PRIORITY_MAX_S
+    """By how much a priority may move a run, either way."""

@@ -44,7 +44,7 @@ class Retention:
         """Prune one slice; how many rows went."""
         now_ms = self._engine.now_ms()
         try:
-            before_ms = now_ms - self._keep_ms if self._keep_ms else 0
+            before_ms = min(now_ms - self._keep_ms, self._needed_ms(now_ms)) if self._keep_ms else 0
             pruned = await self._engine.storage.prune(before_ms, ROWS_PER_SLICE)
             if pruned or not self._bytes_max:
                 return pruned
@@ -53,6 +53,14 @@ class Retention:
             log.warning("retention.failed", code=error.code, detail=str(error))
             return 0
 
+    def _needed_ms(self, now_ms: int) -> int:
+        """From when on events are kept in any case: open windows collect them, and no run refers to them yet.
+
+        An event may be a day older than the window that it opened: the same request was sent again.
+        """
+        oldest_ms = self._engine.live.windows.oldest_ms()
+        return now_ms if oldest_ms is None else oldest_ms - MARK_HOURS_MS
+
     async def _shrink(self, now_ms: int) -> int:
         """Prune one slice of what is not old enough yet, if the storage uses too much."""
         storage, shrinking = self._engine.storage, self._shrinking
@@ -60,7 +68,7 @@ class Retention:
         if used_bytes <= self._bytes_max * (SIZE_GOAL if shrinking else 1):
             self._shrinking = None
             return 0
-        youngest_ms = now_ms - MARK_HOURS_MS
+        youngest_ms = min(now_ms - MARK_HOURS_MS, self._needed_ms(now_ms))
         if shrinking is None:
             oldest_ms = await storage.oldest_ms()
             shrinking = self._shrinking = _Shrinking(

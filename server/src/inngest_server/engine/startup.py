@@ -4,15 +4,18 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from inngest_server.engine import crons
-from inngest_server.engine.facts import Pending
+from inngest_server.engine import crons, jobs, pauses, rekeying, sending, timeouts
+from inngest_server.engine.facts import Pending, StartDue
 from inngest_server.engine.live import Shard
-from inngest_server.engine.messages import RunMessage, decode
-from inngest_server.engine.work import Work, rank_of
+from inngest_server.engine.messages import Message, StartAsked, decode
+from inngest_server.engine.sending import rank_of
+from inngest_server.engine.work import Work
+from inngest_server.events.event import Event
 from inngest_server.events.expressions import ExpressionError
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Driver
-from inngest_server.flow_control.records import TermsRow
+from inngest_server.flow_control.parking import split
+from inngest_server.flow_control.records import TermsRow, WindowKind, WindowRow
 from inngest_server.runs.facts import EventArrived, ItemLost
 from inngest_server.runs.records import ItemRow, ItemState, RunRow, WaitKind, WaitRow
 from inngest_server.runs.run import Run
@@ -48,7 +51,7 @@ async def take_shards(storage: Storage, work: Work, node: str) -> None:
         raise CorruptDataError(
             f"the tables apps and functions contradict each other ({error}); restore a backup of the database"
         ) from error
-    work.live.shards = {shard: Shard(shard, epoch, work.functions) for shard, epoch in epochs.items()}
+    work.live.shards = {shard: Shard(shard, epoch) for shard, epoch in epochs.items()}
     work.message_number = max(epochs.values()) << 40
 
 
@@ -63,6 +66,7 @@ async def load_live(
     """
     live = work.live
     lost: list[Pending] = []
+    windows: list[WindowRow] = []
     async for page in storage.load(live.shards):
         for row in page.runs:
             try:
@@ -72,7 +76,11 @@ async def load_live(
                 _set_aside(hold, row, error)
         for terms in page.terms:
             try:
-                live.shards[terms.shard].runs[terms.run_id].terms = terms
+                run = live.shards[terms.shard].runs[terms.run_id]
+                run.terms = terms
+                if terms.slots:
+                    live.slots.hold(run.id, tuple(terms.slots.split("\n")))
+                live.lock(run)
             except CONTRADICTIONS as error:
                 _set_aside(hold, terms, error)
         for item in page.items:
@@ -96,32 +104,76 @@ async def load_live(
         live.pauses |= {pause.function_id: pause for pause in page.pauses}
         live.rekeys |= {rekey.function_id: rekey for rekey in page.rekeys}
         live.meters |= {meter.bucket: meter for meter in page.meters}
-        live.windows |= {window.window_id: window for window in page.windows}
+        windows += page.windows
         live.jobs |= {job.job_id: job for job in page.jobs}
     crons.resume(work, now_ms, late_ms=late_ms)
+    live.windows.load(_closable(work, windows), live.timers)
+    timeouts.load(live, work.functions)
+    pauses.load(live)
+    jobs.resume(work, now_ms)
     for shard in live.shards:
         # Numbers are one sequence of the node: they tell the order between the senders too.
         rows = sorted(await storage.messages(shard, MESSAGES_MAX), key=lambda row: row.number)
         messages = list(_readable(rows))
-        bodies = await _event_bodies(storage, [one for _, several in messages for one in several])
+        events = await _events_of(storage, [one for _, several in messages for one in several])
         for row, several in messages:
-            # A message waits longer than events are kept when its run is held. Then the wait ends as if
-            # nothing had come; what is gone must not keep the server from starting.
-            whole = [
-                one._replace(body=bodies.get(one.internal_id, b"null"))
-                if isinstance(one, EventArrived)
-                else one
-                for one in several
-            ]
-            lost += work.stored_messages(row, whole)
-    for shard in live.shards.values():
-        work.grant(shard, shard.slots.waited_for())
+            lost += _told(work, row, several, events)
+    rekeying.load(work)
+    for meter in live.meters.values():
+        live.slots.set_tat(meter.bucket, meter.tat_ns)
+    sending.grant(work, now_ms)
     lost += work.told
     work.told.clear()
     return lost
 
 
-def _readable(rows: list[MessageRow]) -> Iterator[tuple[MessageRow, list[RunMessage]]]:
+def _closable(work: Work, rows: list[WindowRow]) -> list[WindowRow]:
+    """The windows that can be understood; another one stays stored, for an examination to find."""
+    kinds = {kind.value for kind in WindowKind}
+    return [row for row in rows if row.kind in kinds and work.functions.find(row.function_id) is not None]
+
+
+def _told(work: Work, row: MessageRow, messages: list[Message], events: dict[str, EventRow]) -> list[Pending]:
+    """The facts of one stored row.
+
+    A message waits longer than events are kept when what it is for is held. Then a wait ends as if nothing
+    had come, and nothing starts; what is gone must not keep the server from starting.
+    """
+    first = messages[0]
+    if not isinstance(first, StartAsked):
+        runs = [one for one in messages if not isinstance(one, StartAsked)]
+        return work.stored_messages(
+            row,
+            [
+                one._replace(body=_body_of(events.get(one.internal_id)))
+                if isinstance(one, EventArrived)
+                else one
+                for one in runs
+            ],
+        )
+    event = events.get(first.event_id)
+    if event is None or work.functions.find(first.function_id) is None:
+        log.error("engine.start_forgotten", function_id=first.function_id, event_id=first.event_id)
+        work.owns(row.shard)
+        work.batch.remove(MessageRow, row[:3], row.shard)
+        return []
+    caused_by = Event(
+        event.internal_id,
+        event.event_id,
+        event.name,
+        event.ts_ms,
+        event.received_at_ms,
+        _body_of(event),
+        repeatable=False,
+    )
+    return [work.stored_start(row, StartDue(first, caused_by))]
+
+
+def _body_of(row: EventRow | None) -> bytes:
+    return b"null" if row is None or row.body is None else row.body
+
+
+def _readable(rows: list[MessageRow]) -> Iterator[tuple[MessageRow, list[Message]]]:
     """The messages that can be understood; another one stays stored, for an examination to find."""
     for row in rows:
         try:
@@ -131,11 +183,16 @@ def _readable(rows: list[MessageRow]) -> Iterator[tuple[MessageRow, list[RunMess
             log.error("engine.message_unreadable", message="/".join(map(str, row[:3])), detail=why)
 
 
-async def _event_bodies(storage: Storage, messages: list[RunMessage]) -> dict[str, bytes]:
-    """Of the events that messages are about and that were not pruned meanwhile."""
-    ids = {message.internal_id: None for message in messages if isinstance(message, EventArrived)}
+async def _events_of(storage: Storage, messages: list[Message]) -> dict[str, EventRow]:
+    """The events that messages are about and that were not pruned meanwhile, by internal id."""
+    ids: dict[str, None] = {}
+    for message in messages:
+        if isinstance(message, EventArrived):
+            ids[message.internal_id] = None
+        elif isinstance(message, StartAsked):
+            ids[message.event_id] = None
     rows = await storage.get(EventRow, list(ids)) if ids else []
-    return {row.internal_id: row.body or b"" for row in rows}
+    return {row.internal_id: row for row in rows}
 
 
 def _set_aside(hold: Hold, row: RunRow | TermsRow | ItemRow | WaitRow, error: Exception) -> None:
@@ -152,10 +209,11 @@ def _load_item(work: Work, item: ItemRow) -> bool:
     buckets = tuple(item.slots.split("\n")) if item.slots else ()
     if item.state == ItemState.SENT:
         if buckets:
-            work.home(run).slots.hold(item.item_id, buckets)
+            work.live.slots.hold(item.item_id, buckets)
         return True
     if item.state == ItemState.PARKED:
-        work.home(run).slots.park(item.item_id, buckets, rank_of(run, item))
+        steps, starts = split(buckets)
+        work.live.slots.park(item.item_id, run.row.function_id, steps, starts, rank_of(run, item))
     else:
         work.live.timers.set(item.due_at_ms, "item", item.run_id, item.item_id)
     return False

@@ -12,10 +12,10 @@ from inngest_server.apps.records import AppRow, FunctionRow
 from inngest_server.apps.registration import Registration
 from inngest_server.apps.unenforced import unenforced_options
 from inngest_server.apps.urls import normalize_app_url
-from inngest_server.engine import crons
-from inngest_server.engine.facts import AppCameBack
+from inngest_server.engine import crons, rekeying
+from inngest_server.engine.facts import AppCameBack, FinishChanged
 from inngest_server.engine.functions import ENFORCED_OPTIONS, Function
-from inngest_server.runs.facts import AppReached, ItemDue
+from inngest_server.runs.facts import AppReached
 from inngest_server.runs.placement import shard_of
 from inngest_server.wire import json
 from inngest_server.wire.hashing import derived_uuid
@@ -199,7 +199,10 @@ def _set_functions(work: Work, app: AppRow, configs: tuple[FunctionConfig, ...],
     for row in rows:
         function = work.functions.get(row.function_id)
         crons.set_crons(work, function, now_ms)
-        _wake_waiters(work, function)
+        before = known.get(row.slug)
+        if before is not None and before.config.timeouts.finish_ms != function.config.timeouts.finish_ms:
+            work.tell(FinishChanged(function.id, list(work.live.shards), []))
+        rekeying.configured(work, before, function, now_ms)
 
 
 def _function_row(
@@ -216,16 +219,6 @@ def _function_row(
         created_at_ms=before.row.created_at_ms if before else now_ms,
         archived_at_ms=None,
     )
-
-
-def _wake_waiters(work: Work, function: Function) -> None:
-    """Items that wait for slots of this function look again: limits may have been raised, or keys changed."""
-    for shard in work.live.shards.values():
-        for item_id in shard.slots.parked_in(function.id):
-            work.tell(ItemDue(item_id[:26], item_id))
-        # Not in buckets that are gone: who waits there is put into the new ones, and not simply let through.
-        waited_for = shard.slots.waited_for()
-        work.grant(shard, [one for one in waited_for if work.functions.limit_of(one) is not None])
 
 
 __all__ = [

@@ -10,9 +10,9 @@ class Timer(NamedTuple):
     key: str
     """Of two that are due at the same moment the smaller one is first: that of the older run."""
     kind: str
-    """`item`, `wait` or `cron`."""
+    """`item`, `wait`, `start`, `finish`, `cron`, `pause`; other rules of flow control have theirs."""
     owner: str
-    """Run id; empty for a cron."""
+    """Run id; empty for what belongs to no run."""
 
 
 class Timers:
@@ -38,6 +38,16 @@ class Timers:
             self._heap = [timer for timer in self._heap if self._is_alive(timer)]
             heapq.heapify(self._heap)
             self._sweep_at = max(self.SWEEP_MIN, 2 * len(self._heap))
+
+    def soonest(self) -> Timer | None:
+        """The next timer that still means something."""
+        while self._heap and not self._is_alive(self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0] if self._heap else None
+
+    def has_any(self, *, but: str) -> bool:
+        """Whether a timer of another kind than `but` still means something; looks at many of them."""
+        return any(timer.kind != but and self._is_alive(timer) for timer in self._heap)
 
     def next_due_ms(self) -> int | None:
         return self._heap[0].due_ms if self._heap else None

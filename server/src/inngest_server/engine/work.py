@@ -11,25 +11,20 @@ from typing import Any, assert_never
 import structlog
 
 from inngest_server.clock import RandomSource
-from inngest_server.engine import events
+from inngest_server.engine import events, sending, timeouts
 from inngest_server.engine.counters import Tally, count_decision
-from inngest_server.engine.facts import Pending, StandDown
+from inngest_server.engine.facts import EventsSent, Pending, StandDown, StartDue
 from inngest_server.engine.functions import Functions
 from inngest_server.engine.held import Held, HeldKind, HeldTable
 from inngest_server.engine.live import Live, Shard
 from inngest_server.engine.marks import RecentMarks
-from inngest_server.engine.messages import RunMessage, encode, run_of
+from inngest_server.engine.messages import Message, RunMessage, StartAsked, encode, run_of
 from inngest_server.engine.options import EngineOptions
 from inngest_server.events.event import Event
 from inngest_server.execution.driver import Call
-from inngest_server.flow_control.concurrency import Rank
 from inngest_server.flow_control.records import TermsRow
-from inngest_server.runs import finish
-from inngest_server.runs.decide import send, started
 from inngest_server.runs.decision import Decision, Publish, StartChild, TellParent
-from inngest_server.runs.errors import RunFailure
-from inngest_server.runs.facts import Answer, CallFailed, ChildEnded, EventArrived, ItemDue
-from inngest_server.runs.opcodes.gateway import read_stored
+from inngest_server.runs.facts import Answer, CallFailed, ChildEnded, EventArrived
 from inngest_server.runs.records import ItemRow, ItemState, JournalKind, RunStatus, WaitRow
 from inngest_server.runs.run import Moment, Run
 from inngest_server.storage.protocol import Batch
@@ -73,6 +68,12 @@ class Work:
         """Of the storage; set when it is open."""
         self.is_at_rest = False
         """Whether work stays where it is, for the next server to go on with."""
+        self.is_granting = False
+        """Whether free slots are given out in slices, with a fact on its way for the next."""
+        self.reading: EventsSent | StartDue | None = None
+        """The fact under decision, which knows what storage had of rate limits."""
+        self.shift_ms = 0
+        """What instants of apps' own clocks are moved by in this batch."""
         self.inbox = inbox
         """Facts for later batches."""
         self.told: deque[Pending] = deque()
@@ -90,6 +91,8 @@ class Work:
         self.undecided: dict[tuple[int, int, int], int] = {}
         """Stored rows of messages, with how many of each are undecided."""
         self.message_number = 0
+        self.not_before_ms = 0
+        """The moment that decisions of later batches have at least."""
         self.held = HeldTable()
         self._subscribed: set[tuple[str, int]] = set()
 
@@ -103,6 +106,7 @@ class Work:
         """Drop everything: memory is loaded again."""
         self.begin()
         self.told.clear()
+        self.is_granting = False
         self.messaged.clear()
         self.undecided.clear()
         self.held.forget_messages()
@@ -120,10 +124,10 @@ class Work:
                 del self.undecided[pending.message]
                 self.batch.remove(MessageRow, pending.message, pending.message[0])
                 self.owns(pending.message[0])
-            assert isinstance(pending.fact, RunMessage)
-            left = self.messaged.pop(pending.fact.run_id) - 1
-            if left:
-                self.messaged[pending.fact.run_id] = left
+            if isinstance(pending.fact, RunMessage):
+                left = self.messaged.pop(pending.fact.run_id) - 1
+                if left:
+                    self.messaged[pending.fact.run_id] = left
         if pending.reply is not None:
             self.replies.append(pending)
 
@@ -138,6 +142,7 @@ class Work:
             options.retry_interval_ms,
             options.limits,
             self.live.signal_holder,
+            self.shift_ms,
         )
 
     def owns(self, shard_id: int) -> Shard:
@@ -145,10 +150,6 @@ class Work:
         shard = self.live.shards[shard_id]
         self.batch.epochs[shard_id] = shard.epoch
         return shard
-
-    def home(self, run: Run) -> Shard:
-        """The shard of the run's function: it counts the slots, also of runs placed elsewhere."""
-        return self.live.shards[self.functions.get(run.row.function_id).row.shard]
 
     # What is set aside.
 
@@ -165,19 +166,17 @@ class Work:
 
     def stand_down(self, run: Run, is_sending: Callable[[str, int], bool], now_ms: int) -> None:
         """Queue the work of a held run that is not under way, so that its slots are free for others."""
-        freed: list[str] = []
         sent_now = {call.item.item_id for call in self.calls}
         for item in list(run.items.values()):
             is_under_way = item.item_id in sent_now or is_sending(item.item_id, item.generation)
             if item.state == ItemState.QUEUED or is_under_way:
                 continue
-            freed.extend(self.home(run).slots.release(item.item_id))
+            sending.give_back(self, run, item.item_id)
             self.owns(item.shard)
             # Without losses, for a lost item is sent again with the slots that it keeps.
             queued = item._replace(state=ItemState.QUEUED.value, due_at_ms=now_ms, losses=0, slots="")
-            self._put_item(run, queued)
-        if freed:
-            self.grant(self.home(run), freed)
+            self.put_item(run, queued)
+        sending.grant(self, now_ms)
 
     def take_in(self, run: Run, item: ItemRow, now_ms: int) -> None:
         """Give a run work that was stored and not loaded; whether it was sent is not known any more."""
@@ -185,7 +184,7 @@ class Work:
         queued = item._replace(
             shard=run.row.shard, state=ItemState.QUEUED.value, due_at_ms=now_ms, losses=0, slots=""
         )
-        self._put_item(run, queued)
+        self.put_item(run, queued)
         self.live.timers.set(now_ms, "item", run.id, item.item_id)
 
     def release(self, entity: str) -> None:
@@ -196,6 +195,8 @@ class Work:
         timers = self.live.timers
         if (cron := self.live.crons.get(entity)) is not None:
             timers.set(cron.fires_at_ms, "cron", "", entity)
+        if (window := self.live.windows.find(entity)) is not None:
+            self.live.windows.arm(window, timers)
         if (run := self.live.find_run(entity)) is not None:
             self.set_timers(run)
 
@@ -207,6 +208,7 @@ class Work:
         for item in run.items.values():
             if item.state == ItemState.QUEUED:
                 timers.set(item.due_at_ms, "item", run.id, item.item_id)
+        timeouts.arm(timers, self.functions.get(run.row.function_id), run)
 
     def apply(self, run: Run, decision: Decision, now_ms: int) -> None:
         """Take a decision into memory and into the batch."""
@@ -231,24 +233,24 @@ class Work:
             batch.remove(WaitRow, wait_id, wait.shard)
         for wait in decision.waits:
             self.add_wait(run, wait)
-        freed: list[str] = []
         for item_id in decision.gone_items:
             item = run.items.pop(item_id)
             self.live.item_counts[row.function_id, item.state] -= 1
             batch.remove(ItemRow, item_id, item.shard)
-            if item.slots:
-                freed.extend(self.home(run).slots.release(item_id))
+            if item.slots or decision.ended:
+                self.live.slots.release(item_id)
             self.note_reach(run, item_id, None)
         if decision.ended:
             del shard.runs[row.run_id]
+            self.live.slots.release(row.run_id)
             if run.terms is not None:
                 batch.remove(TermsRow, row.run_id, row.shard)
+                self.live.unlock(run)
         for item in decision.items:
             if row.run_id not in shard.runs:
                 break  # Sending one of them ended the run.
-            self.place(run, item, now_ms, freed)
-        if freed:
-            self.grant(self.home(run), freed)
+            sending.place(self, run, item, now_ms)
+        sending.grant(self, now_ms)
         for message in decision.messages:
             self._follow(message, run, now_ms)
 
@@ -288,63 +290,8 @@ class Work:
             run.waits[wait.wait_id] = wait._replace(name="")
             self.put(run.waits[wait.wait_id])
 
-    def place(self, run: Run, item: ItemRow, now_ms: int, freed: list[str]) -> None:
-        """Put an item where it belongs: queued until its moment, parked for slots, or sent."""
-        self.owns(item.shard)
-        home = self.home(run)
-        before = run.items.get(item.item_id)
-        if item.state == ItemState.SENT or self.is_at_rest:
-            self._put_item(run, item)
-            return
-        keeps_slots = item.losses > 0
-        if before is not None and before.state == ItemState.SENT and before.slots and not keeps_slots:
-            freed.extend(home.slots.release(item.item_id))
-        if item.due_at_ms > now_ms:
-            self._put_item(run, item)
-            self.live.timers.set(item.due_at_ms, "item", item.run_id, item.item_id)
-            return
-        function = self.functions.get(run.row.function_id)
-        is_limited = bool(function.limits) and not keeps_slots
-        buckets = function.buckets(run.loaded.event, now_ms) if is_limited else ()
-        known = home.slots.buckets_of(item.item_id)
-        if not keeps_slots and known and known != buckets:
-            freed.extend(home.slots.release(item.item_id))  # The limits changed since it got or wanted these.
-        if buckets and not home.slots.is_holding(item.item_id):
-            if item.state == ItemState.PARKED and known == buckets:
-                return  # It was woken without a slot of its own; it still waits for the same ones.
-            home.slots.park(item.item_id, buckets, rank_of(run, item))
-            freed.extend(buckets)
-            due_at_ms = item.due_at_ms if item.state == ItemState.PARKED else now_ms
-            self._put_item(
-                run,
-                item._replace(state=ItemState.PARKED.value, due_at_ms=due_at_ms, slots="\n".join(buckets)),
-            )
-            return
-        self._send(run, item, now_ms)
-
-    def _send(self, run: Run, item: ItemRow, now_ms: int) -> None:
-        function = self.functions.get(run.row.function_id)
-        max_attempts = function.config.max_attempts
-        moment = self.moment(function.row.slug, max_attempts, now_ms)
-        try:
-            sent = send(run, item, moment, "\n".join(self.home(run).slots.buckets_of(item.item_id)))
-        except RunFailure as failure:
-            # The item is put first so that ending the run finds and removes it.
-            self._put_item(run, item)
-            decision = Decision(run)
-            finish.fail(run, decision, moment, failure.error)
-            self.apply(run, decision, now_ms)
-            return
-        self._put_item(run, sent)
-        if run.row.started_at_ms is None:
-            run.row = started(run.row, now_ms)
-            self.batch.put(run.row)
-            self.tally["run_started", run.row.function_id, ""] += 1
-        app_id, url, known = function.row.app_id, function.discovery_url, run.loaded.known
-        request = read_stored(run.loaded.requests[item.step_id]) if item.is_gateway else None
-        self.calls.append(Call(run, sent, app_id, url, function.id, max_attempts, known, request))
-
-    def _put_item(self, run: Run, item: ItemRow) -> None:
+    def put_item(self, run: Run, item: ItemRow) -> None:
+        """Store an item of a run, new or changed."""
         before, function_id = run.items.get(item.item_id), run.row.function_id
         if before is not None:
             self.live.item_counts[function_id, before.state] -= 1
@@ -353,11 +300,6 @@ class Work:
             self.tally["req_scheduled", function_id, ""] += 1
         run.items[item.item_id] = item
         self.batch.put(item)
-
-    def grant(self, shard: Shard, buckets: Iterable[str]) -> None:
-        """Give free slots to who waits for them, and let those be sent in this batch if they can be."""
-        for item_id in shard.slots.grant(dict.fromkeys(buckets)):
-            self.told.append(Pending(ItemDue(item_id[:26], item_id)))
 
     def note_reach(self, run: Run, item_id: str, answer: Answer | None) -> None:
         """Note whether an item waits for its app alone; None when it is gone. Call before it is applied."""
@@ -393,12 +335,12 @@ class Work:
         self.batch.put(run.row)
         if run.terms is not None:
             self.batch.put(run.terms)
+            self.live.lock(run)
+            timeouts.arm(self.live.timers, self.functions.get(run.row.function_id), run)
         for wait in waits:
             self.add_wait(run, wait)
-        freed: list[str] = []
-        self.place(run, item, now_ms, freed)
-        if freed:
-            self.grant(self.home(run), freed)
+        sending.place(self, run, item, now_ms)
+        sending.grant(self, now_ms)
 
     # Messages between entities.
 
@@ -450,11 +392,26 @@ class Work:
         return run.content is not None and run.id not in self.messaged and len(self.told) < TOLD_MAX
 
     def _store_messages(self, shard_id: int, sender: int, messages: Sequence[RunMessage]) -> None:
+        row = self._put_message(shard_id, sender, messages)
+        self.inbox.extend(self.stored_messages(row, messages))
+
+    def _put_message(self, shard_id: int, sender: int, messages: Sequence[Message]) -> MessageRow:
         self.message_number += 1
         row = MessageRow(shard_id, sender, self.message_number, encode(messages))
         self.batch.put(row)
         self.owns(shard_id)
-        self.inbox.extend(self.stored_messages(row, messages))
+        return row
+
+    def store_start(self, asked: StartAsked, event: Event) -> None:
+        """Let a start go on in a later batch, and not get lost before. Its event must be stored."""
+        shard_id = self.functions.get(asked.function_id).row.shard
+        row = self._put_message(shard_id, shard_id, [asked])
+        self.inbox.append(self.stored_start(row, StartDue(asked, event)))
+
+    def stored_start(self, row: MessageRow, fact: StartDue) -> Pending:
+        """The fact of a stored start, whose row goes with its decision."""
+        self.undecided[row[:3]] = 1
+        return Pending(fact, message=row[:3])
 
     def stored_messages(self, row: MessageRow, messages: Sequence[RunMessage]) -> list[Pending]:
         """Facts of the messages of one stored row, which goes with the last of them."""
@@ -463,11 +420,3 @@ class Work:
         for message in messages:
             self.messaged[message.run_id] = self.messaged.get(message.run_id, 0) + 1
         return [Pending(message, message=key) for message in messages]
-
-
-def rank_of(run: Run, item: ItemRow) -> Rank:
-    """The place of an item among those that wait for slots: oldest run first.
-
-    Internal event ids tell the order of runs of one millisecond: that in which their events were sent.
-    """
-    return (run.row.created_at_ms, run.row.event_id, item.item_id)

@@ -147,10 +147,15 @@ def read_event(
     )
 
 
-def make_event(draft: Draft, *, internal_id: str, received_at_ms: int, repeatable: bool) -> Event:
-    """Give a draft its identity; id and time default to those of its arrival."""
+def make_event(
+    draft: Draft, *, internal_id: str, received_at_ms: int, repeatable: bool, shift_ms: int = 0
+) -> Event:
+    """Give a draft its identity; id and time default to those of its arrival.
+
+    A time that was given is of the sender's clock, and moved by `shift_ms`.
+    """
     event_id = draft.event_id or internal_id
-    ts_ms = draft.ts_ms or received_at_ms
+    ts_ms = draft.ts_ms + shift_ms if draft.ts_ms else received_at_ms
     body: dict[str, Any] = {"data": draft.data, "id": event_id}
     if draft.sessions:
         body["meta"] = {"sessions": draft.sessions}

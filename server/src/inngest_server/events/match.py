@@ -28,7 +28,7 @@ class TriggerIndex(Generic[T]):
 
     def knows(self, event_name: str) -> bool:
         """Whether any trigger could match an event of that name."""
-        return any(key in self._by_name for key in _keys(event_name))
+        return any(key in self._by_name for key in trigger_names(event_name))
 
     def match(self, event_name: str, event: dict[str, Any], now_ms: int) -> list[T]:
         """Owners whose trigger matches, each once however many of its triggers do.
@@ -36,15 +36,15 @@ class TriggerIndex(Generic[T]):
         Those of the exact name come first, then those of wildcards, each in the order of adding.
         """
         found: list[T] = []
-        for key in _keys(event_name):
+        for key in trigger_names(event_name):
             for owner, expression in self._by_name.get(key, ()):
                 if owner not in found and (expression is None or expression.is_true(event, None, now_ms)):
                     found.append(owner)
         return found
 
 
-def _keys(event_name: str) -> Iterator[str]:
-    """The name itself and every wildcard that covers it: `a/b.c` is covered by `a/*` and `a/b.*`."""
+def trigger_names(event_name: str) -> Iterator[str]:
+    """The names of triggers that match: its own and every wildcard that covers it: `a/b.c` is covered by `a/*` and `a/b.*`."""
     yield event_name
     for position, character in enumerate(event_name):
         if character in "/." and position + 1 < len(event_name):

@@ -25,6 +25,7 @@ class MarkRow(NamedTuple):
     """Remembers something about a key until `expires_at_ms`; then it says nothing any more. Key: `key`.
 
     `event/<id>`: the event id was seen, and `value` is the internal id of the first event that had it.
+    `clock`: where a virtual clock stands; never expires. See `engine/time_travel.py`.
     `rate/...`: how far a rate limit is used up, as the theoretical arrival time in epoch nanoseconds.
     """
 

@@ -1,9 +1,11 @@
 """The bodies of system events, put together from a run. Source: protocol 5.3 and 5.6."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from inngest_server.events.event import Event
 from inngest_server.wire import json
+from inngest_server.wire.limits import EVENT_BYTES_MAX
 
 INVOKED = "inngest/function.invoked"
 TIMER = "inngest/scheduled.timer"
@@ -21,17 +23,21 @@ def run_ended_body(
     correlation_id: str | None,
     output: bytes | None,
     error: dict[str, Any] | None,
+    further: Sequence[bytes] = (),
 ) -> bytes:
     """`inngest/function.finished`, `.failed` or `.cancelled`, as functions receive it.
 
-    `output` is the function's result, or the error object that it failed with.
+    `output` is the function's result, or the error object that it failed with. `further` are the other events
+    of a batch; all of them are left out, as of a call request, where they are more than an event may have.
     """
     parts = [b'{"data":{"_inngest":{"status":%b}' % json.dumps(status)]
     if correlation_id is not None:
         parts.append(b',"correlation_id":%b' % json.dumps(correlation_id))
     if error is not None:
         parts.append(b',"error":%b' % json.dumps(error))
-    parts.append(b',"event":%b,"events":[%b]' % (trigger_body, trigger_body))
+    is_huge = bool(further) and len(trigger_body) + sum([len(body) for body in further]) > EVENT_BYTES_MAX
+    events = b"" if is_huge else b",".join((trigger_body, *further))
+    parts.append(b',"event":%b,"events":[%b]' % (trigger_body, events))
     parts.append(b',"function_id":%b' % json.dumps(function_slug))
     if output is not None:
         parts.append(b',"result":%b' % output)

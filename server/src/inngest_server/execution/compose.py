@@ -36,10 +36,9 @@ def compose(
 
     Memos that an SDK would have to be sent beyond the size limit are left out and `use_api` is set.
     """
-    memos, event = list(islice(content.memos, known.memos)), content.event_body
-    if canonical:
-        event = _canonical(content, "", event)  # No step has this id.
-    use_api = content.state_bytes > USE_API_STATE_BYTES
+    memos = list(islice(content.memos, known.memos))
+    event, events = _events(content, canonical=canonical)
+    use_api = content.state_bytes > USE_API_STATE_BYTES or not events
     version = known.version if known.version in (1, 2) else -1
     while True:
         steps = _steps(content, memos, canonical=canonical) if not use_api else b""
@@ -63,7 +62,7 @@ def compose(
                 else b']},"step_id":"step","use_api":false},"defers":{},"event":',
                 event,
                 b',"events":[',
-                event,
+                events,
                 b'],"steps":{',
                 steps,
                 b'},"use_api":true,"version":%d}' % version
@@ -71,19 +70,44 @@ def compose(
                 else b'},"use_api":false,"version":%d}' % version,
             )
         )
-        if use_api or len(body) <= CALL_BODY_BYTES_MAX:
-            break
+        if len(body) <= CALL_BODY_BYTES_MAX or (use_api and not events):
+            return CallBody(body, version)
+        if use_api:
+            events = b""
         use_api = True
-    if use_api and len(body) > CALL_BODY_BYTES_MAX:
-        body = body.replace(b',"events":[' + event + b'],"steps":{', b',"events":[],"steps":{', 1)
-    return CallBody(body, version)
+
+
+def _events(content: Content, *, canonical: bool) -> tuple[bytes, bytes]:
+    """The first event, and all of them as the elements of an array: none if there is no room for them."""
+    event, further = content.event_body, content.further
+    if canonical:
+        event = _canonical(content, "", event)  # No step has this id.
+        further = _canonical_further(content)
+    events_bytes = 2 * len(event) + sum([len(body) + 1 for body in further])
+    return event, b",".join((event, *further)) if events_bytes <= CALL_BODY_BYTES_MAX else b""
+
+
+def _canonical_further(content: Content) -> tuple[bytes, ...]:
+    if content.canonical_further is None:
+        forms = [json.canonical(json.parse_kept(body), "exact") for body in content.further]
+        pairs = list(zip(content.further, forms, strict=True))
+        content.canonical_further = tuple([raw if raw == form else form for raw, form in pairs])
+        content.canonical_bytes += sum([len(form) for raw, form in pairs if raw != form])
+    return content.canonical_further
 
 
 def _steps(content: Content, step_ids: list[str], *, canonical: bool) -> bytes:
     memos = content.memos
+    if content.inputs:
+        # An input stays there when its step has a memo: what was decided before that is still sent with it.
+        memos = {**content.inputs, **{step_id: memos[step_id] for step_id in step_ids}}
+        step_ids = list(memos)
     parts: list[bytes] = []
     for step_id in sorted(step_ids):
-        memo = _canonical(content, step_id, memos[step_id]) if canonical else memos[step_id]
+        memo = memos[step_id]
+        if canonical:
+            is_input = memo is content.inputs.get(step_id)
+            memo = _canonical(content, f"input {step_id}" if is_input else step_id, memo)
         parts.append(b"%b:%b" % (json.dumps(step_id), memo))
     return b",".join(parts)
 

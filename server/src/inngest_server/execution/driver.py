@@ -108,9 +108,16 @@ class QueuedDriver(ABC):
     def _queue_of(self, call: Call) -> str:
         """Calls with the same name share connections."""
 
-    def _exchange(self, http_status: int, began_ms: int) -> Exchange:
-        """What a call that ends now was like; status 0 where no response came."""
-        return Exchange(http_status, began_ms, max(0, self._clock.now_ms() - began_ms))
+    def _exchange(self, http_status: int, began_ms: int, began_s: float) -> Exchange:
+        """What a call that ends now was like; status 0 where no response came.
+
+        It began at a moment of domain time, and took host time since `began_s`.
+        """
+        return Exchange(http_status, began_ms, round((self._clock.monotonic_s() - began_s) * 1000))
+
+    def _sender_ms(self) -> int:
+        """What the clock of whoever answers is taken to show now."""
+        return self._clock.now_ms() - self._clock.shift_ms()
 
     @abstractmethod
     async def _call(self, call: Call) -> tuple[Answer, Exchange]:
@@ -272,7 +279,7 @@ class HTTPDriver(QueuedDriver):
             headers["X-Inngest-Signature"] = sign(
                 _signed_form(composed), self._signing_key, self._clock.host_s()
             )
-        began_ms = self._clock.now_ms()
+        began_ms, began_s = self._clock.now_ms(), self._clock.monotonic_s()
         try:
             response = await self._transport.send(
                 "POST",
@@ -285,11 +292,11 @@ class HTTPDriver(QueuedDriver):
         except TransportError as error:
             known = app_error_from_transport(error.kind, url, error.detail)
             failed = transport_failed(known.code, known.message.removeprefix(f"{known.code}: "))
-            return failed, self._exchange(0, began_ms)
+            return failed, self._exchange(0, began_ms, began_s)
         except ResponseTooLargeError:
-            return too_large(), self._exchange(0, began_ms)
-        exchange = self._exchange(response.status, began_ms)
-        return read_answer(response.status, response.headers, response.body, self._clock.now_ms()), exchange
+            return too_large(), self._exchange(0, began_ms, began_s)
+        exchange = self._exchange(response.status, began_ms, began_s)
+        return read_answer(response.status, response.headers, response.body, self._sender_ms()), exchange
 
 
 def _signed_form(composed: CallBody) -> bytes:

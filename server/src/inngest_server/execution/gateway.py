@@ -40,14 +40,15 @@ class GatewayDriver(QueuedDriver):
             return ""  # Sending it says what is wrong.
 
     async def _call(self, call: Call) -> tuple[Answer, Exchange]:
-        request, began_ms, status = call.request, self._clock.now_ms(), 0
+        request, status = call.request, 0
+        began_ms, began_s = self._clock.now_ms(), self._clock.monotonic_s()
         assert request is not None, "the item is of another kind"
         try:
             response, url = await self._fetcher.fetch(
                 *outgoing(request), timeout_s=CALL_TIMEOUT_S, body_bytes_max=GATEWAY_RESPONSE_BYTES_MAX
             )
             status = response.status
-            answer = read_response(request, response, url, self._clock.now_ms())
+            answer = read_response(request, response, url, self._sender_ms())
         except TransportError as error:
             answer = not_answered(request, error.kind, error.detail)
         except ResponseTooLargeError:
@@ -59,7 +60,7 @@ class GatewayDriver(QueuedDriver):
             )
         except Exception as error:  # Ours; its text may show the request, which has secrets.
             answer = failed(request, "internal", f"the request could not be made: {type(error).__name__}")
-        return answer, self._exchange(status, began_ms)
+        return answer, self._exchange(status, began_ms, began_s)
 
 
 class Drivers:

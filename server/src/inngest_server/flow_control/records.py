@@ -24,6 +24,8 @@ class TermsRow(NamedTuple):
     """Name of the lock that it holds; empty without one."""
     slots: str
     """Names of the buckets of whole runs in which it holds a slot, one a line: from its first request on."""
+    callers: str = ""
+    """Of a debounced run: correlation ids of further invocations that get its result, one a line."""
 
 
 class WindowKind(StrEnum):
@@ -34,10 +36,12 @@ class WindowKind(StrEnum):
 class WindowRow(NamedTuple):
     """Events of a function and key that are collected before a run is made of them. Key: `window_id`.
 
-    The period and the size are those that were configured when it opened.
+    The period and the size are those that were configured when it opened. A window that is due takes no more;
+    until a run was made of it, there may be a second one of the same name: see `window_id`.
     """
 
     window_id: str
+    """`<ULID>.<name>`; the name is a hash of function, kind and the key's value."""
     shard: int
     function_id: str
     kind: str

@@ -51,6 +51,14 @@ BY_FUNCTION_AND_DAY = {
     "run_ended": ("inngest_function_run_ended_total", "The total number of function runs ended"),
     "run_scheduled": ("inngest_function_run_scheduled_total", "The total number of function runs scheduled"),
     "run_started": ("inngest_function_run_started_total", "The total number of function runs started"),
+    "run_rate_limited": (
+        "inngest_function_run_rate_limited_total",
+        "The total number of function runs not executed because of a rate limit or idempotency",
+    ),
+    "run_skipped": (
+        "inngest_function_run_skipped_total",
+        "The total number of function runs skipped, by reason",
+    ),
     "req_ended": (
         "inngest_sdk_req_ended_total",
         "The total number of SDK invocation/step execution ended",
@@ -127,6 +135,12 @@ class Metrics:
                     "Schedules set aside after an error of the server",
                     sum(one.kind == "cron" for one in held),
                 ),
+                (
+                    "inngest_windows_held",
+                    "Debounces and batches set aside after an error of the server",
+                    sum(one.kind == "window" for one in held),
+                ),
+                ("inngest_windows_open", "Debounces and batches that collect events", len(live.windows)),
                 ("inngest_events_undecided", "Events that wait to be decided", engine.admission.events),
                 ("inngest_events_undecided_bytes", "Bytes of the events that wait", engine.admission.bytes),
                 ("inngest_events_oldest_seconds", "How long the oldest waits", engine.admission.oldest_s),
@@ -184,7 +198,8 @@ class Reading:
             date = datetime.fromtimestamp(day * DAY_MS // 1000, UTC).date().isoformat()
             for (what, function_id, status), number in tally.items():
                 labels: Labels = (("date", date), ("fn", self._slug(function_id)))
-                samples[what].append(Sample(number, (*labels, ("status", status)) if status else labels))
+                name = "reason" if what == "run_skipped" else "status"
+                samples[what].append(Sample(number, (*labels, (name, status)) if status else labels))
         for what, (name, text) in BY_FUNCTION_AND_DAY.items():
             yield Metric(name, "counter", text, sorted(samples[what], key=lambda one: one.labels))
 

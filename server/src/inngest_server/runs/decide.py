@@ -13,6 +13,8 @@ Invariants that every decision keeps:
 
 from typing import assert_never
 
+from inngest_server.apps.fields import duration_text
+from inngest_server.flow_control.timeouts import Timeout
 from inngest_server.runs import finish
 from inngest_server.runs.answered import (
     on_answered,
@@ -37,6 +39,7 @@ from inngest_server.runs.facts import (
     ItemLost,
     SignalArrived,
     StallFound,
+    TimedOut,
     WaitExpired,
 )
 from inngest_server.runs.records import ItemRow, ItemState, RunRow, RunStatus, WaitKind
@@ -90,6 +93,8 @@ def decide(run: Run, fact: Fact, moment: Moment) -> Decision:
             decision = Decision(run)
             finish.cancel(run, decision, moment, fact.reason)
             return decision
+        case TimedOut():
+            return _on_timed_out(run, fact, moment)
         case StallFound():
             return on_stalled(run, fact, moment)
         case DamageFound():
@@ -148,6 +153,20 @@ def _on_event(run: Run, fact: EventArrived, moment: Moment) -> Decision:
         finish.cancel(run, decision, moment, f"event {fact.internal_id}")
         return decision
     return resume(run, moment, fact.wait_id, fact.body, {"event": fact.internal_id})
+
+
+def _on_timed_out(run: Run, fact: TimedOut, moment: Moment) -> Decision:
+    """The run is cancelled, unless its first request left before the start timeout could be decided."""
+    decision = Decision(run)
+    started_at_ms = run.row.started_at_ms
+    if fact.timeout is Timeout.FINISH:
+        since_ms = started_at_ms if started_at_ms is not None else fact.due_ms
+    elif started_at_ms is None:
+        since_ms = max(run.row.created_at_ms, run.loaded.event.get("ts") or 0)
+    else:
+        return decision
+    finish.cancel(run, decision, moment, f"timeout: {fact.timeout} {duration_text(fact.due_ms - since_ms)}")
+    return decision
 
 
 def send(run: Run, item: ItemRow, moment: Moment, slots: str) -> ItemRow:

@@ -38,6 +38,8 @@ class Publish(NamedTuple):
     """The triggering event, as JSON."""
     error: bytes | None
     """Error object of a failed or cancelled run."""
+    further: tuple[bytes, ...] = ()
+    """The other events of a batch."""
 
 
 Message = TellParent | StartChild | Publish

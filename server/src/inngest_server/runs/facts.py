@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from inngest_server.flow_control.timeouts import Timeout
+
 
 class Op(NamedTuple):
     """One opcode object of an answer; only documented keys are read. Source: protocol 4.4."""
@@ -148,6 +150,14 @@ class CancelRequested(NamedTuple):
     """What the journal shows: `api`, `event <id>`, `timeout`."""
 
 
+class TimedOut(NamedTuple):
+    """A timeout of the run passed at `due_ms`."""
+
+    run_id: str
+    timeout: Timeout
+    due_ms: int
+
+
 class StallFound(NamedTuple):
     """An examination found that nothing may ever wake the run."""
 
@@ -177,6 +187,7 @@ Fact = (
     | SignalArrived
     | ChildEnded
     | CancelRequested
+    | TimedOut
     | StallFound
     | DamageFound
 )

@@ -35,6 +35,11 @@ def cancel(run: Run, decision: Decision, moment: Moment, reason: str) -> None:
     _finish(run, decision, moment, RunStatus.CANCELLED, None, memo, CANCELLED_ERROR, reason)
 
 
+def skip(run: Run, decision: Decision, moment: Moment, reason: str, memo: bytes) -> None:
+    """The run never begins; nothing is published. `memo` is for who invoked it."""
+    _finish(run, decision, moment, RunStatus.SKIPPED, None, memo, None, reason)
+
+
 def error_of(row: RunRow) -> bytes | None:
     """The error object that an ended run's system events carry; None for a completed one."""
     if row.status == RunStatus.CANCELLED:
@@ -81,11 +86,14 @@ def _finish(
     decision.gone_waits = list(run.waits)
     if row.parent is not None:
         decision.messages.append(TellParent(row.parent, memo))
-    if row.event_name in LOOP_GUARD:
+        if run.terms is not None and run.terms.callers:
+            for caller in run.terms.callers.split("\n"):
+                decision.messages.append(TellParent(caller, memo))
+    if row.event_name in LOOP_GUARD or status is RunStatus.SKIPPED:
         return
-    trigger = run.loaded.event_body
-    decision.messages.append(Publish(FINISHED, decision.row, trigger, error))
+    trigger, further = run.loaded.event_body, run.loaded.further
+    decision.messages.append(Publish(FINISHED, decision.row, trigger, error, further))
     if status is RunStatus.FAILED:
-        decision.messages.append(Publish(FAILED, decision.row, trigger, error))
+        decision.messages.append(Publish(FAILED, decision.row, trigger, error, further))
     elif status is RunStatus.CANCELLED:
-        decision.messages.append(Publish(CANCELLED, decision.row, trigger, error))
+        decision.messages.append(Publish(CANCELLED, decision.row, trigger, error, further))

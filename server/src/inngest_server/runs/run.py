@@ -11,6 +11,7 @@ changes it only through its kind, step id, payload and these keys of its `meta`:
 * `late`     on a memo: it came by a replaced request; the step stays pending until its current request
              is answered
 * `done`     a pending step whose memo was already there has now been answered
+* `edited`   on an opened step: its payload is the input that its first request brings along
 
 Other keys are for the trace (`traces/`), which does without those that an old journal lacks. What an entry
 says of the step:
@@ -18,6 +19,9 @@ says of the step:
 * `op`, `name`, `until`, `event`, `if`, `signal`, `function`: what it is, and what it waits for
 * `input`    on a memo: the step's arguments, a text of JSON (a planned step has them as its payload)
 * `since`, `timeout`, `event`, `child`: since when it waited, and what ended that: the time, an event, a run
+* `kept`     on a memo: taken over from this run, which executed the step
+* `edited`   on a memo: given in place of the result that the step had in this run
+* `opened`   on either of them: what the step waited for, and from which moment (`at`)
 
 and of the request that it came of (`decision.trace_of_item`):
 
@@ -67,7 +71,10 @@ class Content:
         "_event",
         "canonical",
         "canonical_bytes",
+        "canonical_further",
         "event_body",
+        "further",
+        "inputs",
         "memos",
         "next_n",
         "opened",
@@ -80,10 +87,14 @@ class Content:
         "version",
     )
 
-    def __init__(self, event_body: bytes) -> None:
+    def __init__(self, event_body: bytes, further: tuple[bytes, ...] = ()) -> None:
         self.event_body = event_body
+        self.further = further
+        """The other events of a batch, in the order in which they came."""
         self.memos: dict[str, bytes] = {}
         """Step id to memo as it is sent, in completion order: its keys are the stack."""
+        self.inputs: dict[str, bytes] = {}
+        """What is sent in place of a memo for a step that is executed with an edited input."""
         self.opened: dict[str, str] = {}
         """Opcode of each step that was planned or waits, and has no memo."""
         self.requests: dict[str, bytes] = {}
@@ -98,6 +109,8 @@ class Content:
         self.next_n = 1
         self.canonical: dict[str, bytes] = {}
         """Canonical forms of parts, filled by whoever signs; never stored."""
+        self.canonical_further: tuple[bytes, ...] | None = () if not further else None
+        """The same of `further`."""
         self.canonical_bytes = 0
         """Size of those that are not the stored bytes themselves."""
         self._event: dict[str, Any] | None = None
@@ -123,7 +136,8 @@ class Content:
     def size_bytes(self) -> int:
         """Roughly what it takes of memory, without what `forget_parsed` gives back."""
         requests = sum([len(request) for request in self.requests.values()])
-        return len(self.event_body) + self.state_bytes + self.canonical_bytes + requests
+        events = len(self.event_body) + sum([len(body) for body in self.further])
+        return events + self.state_bytes + self.canonical_bytes + requests
 
     @property
     def known(self) -> Known:
@@ -154,6 +168,9 @@ class Content:
             if parsed["op"] in GATEWAY_OPS and entry.payload is not None:
                 self.requests[step_id] = entry.payload
                 self.request_bytes += len(entry.payload)
+            elif "edited" in parsed and entry.payload is not None:
+                self.inputs[step_id] = b'{"input":' + entry.payload + b"}"
+                self.state_bytes += len(self.inputs[step_id])
             self._fold_meta(step_id, parsed)
         # Most entries carry none of the keys that matter; looking for their text is cheaper than parsing.
         elif b'"v":' in meta or b'"plan":' in meta or b'"done":' in meta:
@@ -223,3 +240,5 @@ class Moment(NamedTuple):
     limits: Limits
     signal_holder: Any = None
     """`(signal name) -> wait id | None`: who waits for a signal now."""
+    shift_ms: int = 0
+    """What to add to an instant that an app took from its own clock, to have it in domain time."""

@@ -1,11 +1,22 @@
 """The birth of a run."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from inngest_server.apps.config import FunctionConfig
 from inngest_server.events.event import Event
 from inngest_server.events.expressions import compile_expression
-from inngest_server.runs.records import ItemRow, ItemState, RunRow, RunStatus, WaitKind, WaitRow
+from inngest_server.flow_control.priority import PRIORITY_MAX_S, priority_ms
+from inngest_server.flow_control.records import TermsRow
+from inngest_server.runs.records import (
+    BatchedEventRow,
+    ItemRow,
+    ItemState,
+    RunRow,
+    RunStatus,
+    WaitKind,
+    WaitRow,
+)
 from inngest_server.runs.run import Content
 from inngest_server.wire import json
 from inngest_server.wire.durations import parse_deadline_ms
@@ -21,6 +32,10 @@ class NewRun(NamedTuple):
     first_item: ItemRow
     waits: tuple[WaitRow, ...]
     content: Content
+    terms: TermsRow | None
+    """None where nothing was settled."""
+    further: tuple[BatchedEventRow, ...]
+    """Its other events."""
 
 
 def start_run(
@@ -34,8 +49,21 @@ def start_run(
     now_ms: int,
     parent: str | None = None,
     cron: str | None = None,
+    singleton: str = "",
+    priority_max_s: int = PRIORITY_MAX_S,
+    shift_ms: int = 0,
+    further: Sequence[Event] = (),
+    batch_id: str | None = None,
+    callers: Sequence[str] = (),
 ) -> NewRun:
-    """A run of a function on an event; it starts at the event's own time where that lies ahead."""
+    """A run of a function on an event; it starts at the event's own time where that lies ahead.
+
+    `batch_id` makes it a run on a batch, which starts at once, with the `further` events. `callers` are
+    correlation ids of invocations that get its result besides `parent`.
+
+    `singleton` names the lock that it holds. `shift_ms` moves instants in the configuration, which are of the
+    app's clock.
+    """
     row = RunRow(
         run_id=run_id,
         shard=shard,
@@ -50,6 +78,7 @@ def start_run(
         started_at_ms=None,
         ended_at_ms=None,
         output=None,
+        batch_id=batch_id,
     )
     item = ItemRow(
         item_id=f"{run_id}.0",
@@ -63,16 +92,41 @@ def start_run(
         losses=0,
         state=ItemState.QUEUED.value,
         queued_at_ms=now_ms,
-        due_at_ms=max(now_ms, event.ts_ms),
+        due_at_ms=now_ms if batch_id is not None else max(now_ms, event.ts_ms),
         sent_at_ms=0,
         slots="",
     )
-    content = Content(event.body)
-    waits = _cancel_waits(row, config, content, now_ms) if config.cancel else ()
-    return NewRun(row, item, waits, content)
+    content = Content(event.body, tuple([one.body for one in further]))
+    waits = _cancel_waits(row, config, content, now_ms, shift_ms) if config.cancel else ()
+    terms = _terms(row, config, content, item.due_at_ms, singleton, priority_max_s, callers)
+    others = [BatchedEventRow(run_id, n, shard, one.internal_id) for n, one in enumerate(further, start=1)]
+    return NewRun(row, item, waits, content, terms, tuple(others))
 
 
-def _cancel_waits(row: RunRow, config: FunctionConfig, content: Content, now_ms: int) -> tuple[WaitRow, ...]:
+def _terms(
+    row: RunRow,
+    config: FunctionConfig,
+    content: Content,
+    due_at_ms: int,
+    singleton: str,
+    priority_max_s: int,
+    callers: Sequence[str],
+) -> TermsRow | None:
+    """What is bound to the configuration of this moment; a start timeout runs from when it may start."""
+    start_ms = config.timeouts.start_ms
+    earlier_ms = 0
+    if config.priority_key:
+        earlier_ms = priority_ms(config.priority_key, content.event, row.created_at_ms, max_s=priority_max_s)
+    if start_ms is None and not earlier_ms and not singleton and not callers:
+        return None
+    start_by_ms = None if start_ms is None else due_at_ms + start_ms
+    others = "\n".join(callers)
+    return TermsRow(row.run_id, row.shard, earlier_ms, start_by_ms, singleton, slots="", callers=others)
+
+
+def _cancel_waits(
+    row: RunRow, config: FunctionConfig, content: Content, now_ms: int, shift_ms: int
+) -> tuple[WaitRow, ...]:
     """One wait per `cancelOn`, bound to the configuration of this moment. Source: protocol 5.7a."""
     waits: list[WaitRow] = []
     for index, cancel in enumerate(config.cancel):
@@ -83,6 +137,7 @@ def _cancel_waits(row: RunRow, config: FunctionConfig, content: Content, now_ms:
             if expression.is_constant_false(captured):
                 continue
         lifetime = cancel.timeout_text
+        until_ms = parse_deadline_ms(lifetime, now_ms, shift_ms) if lifetime else now_ms + CANCEL_LIFETIME_MS
         waits.append(
             WaitRow(
                 wait_id=f"{row.run_id}.cancel{index}",
@@ -94,7 +149,7 @@ def _cancel_waits(row: RunRow, config: FunctionConfig, content: Content, now_ms:
                 expression=cancel.if_expression or "",
                 captured=json.dumps_kept(captured),
                 opened_at_ms=now_ms,
-                fires_at_ms=parse_deadline_ms(lifetime, now_ms) if lifetime else now_ms + CANCEL_LIFETIME_MS,
+                fires_at_ms=until_ms,
             )
         )
     return tuple(waits)

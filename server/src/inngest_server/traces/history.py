@@ -190,6 +190,8 @@ class History:
         self.items: dict[str, ItemLog] = {}
         self.status = RunStatus(row.status)
         self.ended_ms = row.ended_at_ms
+        self.reason = ""
+        """Why it was cancelled or skipped."""
         self.late: list[Try] = []
         """Of requests that brought results after they had been given up."""
         self._lost: dict[tuple[str, int], int] = {}
@@ -269,6 +271,8 @@ class History:
         step.opcode = meta.get("op") or step.opcode
         step.name = meta.get("name") or step.name
         step.memo_n, step.memo_ms, step.memo = entry.n, entry.at_ms, meta
+        if "opened" in meta:
+            step.opened = meta["opened"]  # By another run: no time of this one went to it.
         step.is_error = step.opcode not in RAW_RESULTS and (entry.payload or b"").startswith(ERROR_PREFIX)
         if "input" in meta:
             step.input_n = entry.n
@@ -301,6 +305,7 @@ class History:
     def _read_ended(self, entry: JournalRow, meta: dict[str, Any], found: Try | None) -> None:
         self.status = RunStatus(meta.get("status", self.status))
         self.ended_ms = entry.at_ms
+        self.reason = meta.get("reason", "")
         self.end_ms = entry.at_ms
         if found is not None:
             found.has_ended_run = True

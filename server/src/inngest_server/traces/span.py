@@ -77,6 +77,15 @@ class Phase(StrEnum):
     """Nothing of it is under way, or nothing is recorded: journals of old servers know less."""
 
 
+class Reuse(StrEnum):
+    """Where a result comes from that a fork began with."""
+
+    KEPT = "kept"
+    """From another run, which executed the step."""
+    EDITED = "edited"
+    """From who forked that run."""
+
+
 class Segment(NamedTuple):
     """A stretch of a span that was spent on one thing."""
 
@@ -167,6 +176,10 @@ class Span(NamedTuple):
     http_status: int | None
     """Of the last answer; None without one, and where none is recorded."""
     info: StepInfo | None
+    reuse: Reuse | None = None
+    """Of a step that was not executed for this run."""
+    reason: str = ""
+    """Of a run that was cancelled or skipped: why."""
 
     @property
     def is_open(self) -> bool:

@@ -30,10 +30,14 @@ def _facts(span: Span, zero_ms: int) -> str:
     facts: list[str] = []
     if span.kind not in (SpanKind.RUN, SpanKind.STEP, SpanKind.BODY, SpanKind.ATTEMPT):
         facts.append(span.kind.replace("_", " "))
+    if span.reuse is not None:
+        facts.append(span.reuse)
     if span.children and span.kind is not SpanKind.RUN:
         facts.append(f"{len(span.children)} tries")
     if span.error_code:
         facts.append(_printable(span.error_code))
+    if span.reason:
+        facts.append(_printable(span.reason))
     if span.until_ms is not None:
         facts.append(f"until {_seconds(span.until_ms - zero_ms)}")
     spent = {segment.phase: span.time_in(segment.phase) for segment in span.segments}

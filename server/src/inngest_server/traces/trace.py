@@ -18,6 +18,7 @@ from inngest_server.traces.span import (
     EventWaitInfo,
     InvokeInfo,
     Phase,
+    Reuse,
     SignalWaitInfo,
     SleepInfo,
     Span,
@@ -156,7 +157,8 @@ def _step_span(history: History, parent_id: str, step: StepLog) -> Span:
         until_ms=step.opened.get("until") if is_waiting and ended_ms is None else span.until_ms,
         input_n=step.input_n,
         output_n=span.output_n if step.memo_n is None else step.memo_n,
-        info=_info(history.row.run_id, step, kind),
+        info=_info(step.memo.get("kept", history.row.run_id), step, kind),
+        reuse=next((reuse for reuse in Reuse if reuse in step.memo), None),
         children=tuple(child._replace(step_id=step.step_id) for child in span.children),
     )
 
@@ -328,7 +330,7 @@ def _info(run_id: str, step: StepLog, kind: SpanKind) -> StepInfo | None:
             return SignalWaitInfo(opened.get("signal", ""), until_ms, timed_out)
         case SpanKind.INVOKE:
             correlation_id = f"{run_id}.{step.step_id}"
-            event_id = invoke_event_id(correlation_id, step.opened_ms or 0)
+            event_id = invoke_event_id(correlation_id, step.opened_ms or opened.get("at", 0))
             child_id = step.memo.get("child")
             function = opened.get("function", "")
             return InvokeInfo(function, correlation_id, event_id, until_ms, child_id, timed_out)
@@ -371,6 +373,7 @@ def _root(history: History, span_id: str, children: tuple[Span, ...]) -> Span:
         error_code="",
         http_status=None,
         info=None,
+        reason=history.reason,
     )
 
 

@@ -56,8 +56,8 @@ def parse_duration_ms(text: str) -> int:
     return ms
 
 
-def parse_deadline_ms(text: str, now_ms: int) -> int:
-    """The moment that a timeout field names: a duration from now, or an RFC 3339 time.
+def parse_deadline_ms(text: str, now_ms: int, shift_ms: int = 0) -> int:
+    """The moment that a timeout field names: a duration from now, or an RFC 3339 time moved by `shift_ms`.
 
     It may be in the past. What an empty text means is the field's own affair: here it is an error.
 
@@ -72,14 +72,14 @@ def parse_deadline_ms(text: str, now_ms: int) -> int:
     at_ms = times.find_rfc3339_ms(text)
     if at_ms is None:
         raise InvalidDurationError(text, or_time=True)
-    return at_ms
+    return at_ms + shift_ms
 
 
-def parse_sleep_until_ms(text: str, now_ms: int) -> int:
+def parse_sleep_until_ms(text: str, now_ms: int, shift_ms: int = 0) -> int:
     """When a sleep ends, never before `now_ms`; an empty text means now.
 
-    A date is kept to the millisecond. The reference server rounds what is left to whole seconds, which
-    wakes up to half a second early; Python SDKs send every sleep as a date.
+    A date is moved by `shift_ms`, and kept to the millisecond. The reference server rounds what is left to
+    whole seconds, which wakes up to half a second early; Python SDKs send every sleep as a date.
 
     Raises:
         InvalidDurationError: it is neither a duration nor a date in a layout of protocol 0.1.
@@ -89,9 +89,9 @@ def parse_sleep_until_ms(text: str, now_ms: int) -> int:
     if not text:
         return now_ms
     if len(text) >= _DATE_LENGTH_MIN:
-        at_ms = times.find_date_ms(text, now_ms)
+        at_ms = times.find_date_ms(text, now_ms - shift_ms)
         if at_ms is not None:
-            return max(at_ms, now_ms)
+            return max(at_ms + shift_ms, now_ms)
     duration_ms = _find_duration_ms(text)
     if duration_ms is None:
         raise InvalidDurationError(text, or_time=True)
@@ -100,6 +100,8 @@ def parse_sleep_until_ms(text: str, now_ms: int) -> int:
 
 def parse_retry_after_ms(text: str, now_ms: int) -> int | None:
     """How long a `Retry-After` asks to wait, within 1 s and 24 h; None when it cannot be read.
+
+    `now_ms` is what the clock of the sender is taken to show.
 
     Source: protocol 4.3.
     """

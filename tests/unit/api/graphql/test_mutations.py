@@ -162,12 +162,56 @@ async def test_a_rerun_of_a_child_tells_no_parent(server: InProcess) -> None:
     assert len(server.app.calls) == 3
 
 
+async def test_a_run_is_made_again_from_a_step_with_what_was_done_before(server: InProcess) -> None:
+    run_id = await started(server)
+    for number, step in enumerate(("load", "charge")):
+        op = {"op": "StepRun", "id": step, "displayName": step, "data": number}
+        await server.report(await server.call(number), op)
+    await server.answer(await server.call(2), Returned(b"1"))
+
+    answer = await do(server, "RerunFromStep", runID=run_id, fromStep={"stepID": "charge"})
+
+    again = await server.call(3)
+    assert again.item.run_id == answer["rerun"]
+    assert list(again.run.loaded.memos) == ["load"]
+
+
+async def test_a_step_is_executed_again_with_an_edited_input(server: InProcess) -> None:
+    await server.register(make_function(), sdk="js:v4.24.0")
+    await server.send(ORDER)
+    call = await server.call(0)
+    await server.report(call, {"op": "StepRun", "id": "load", "displayName": "load", "data": 1})
+    step = {"stepID": "load", "input": '[{"id": 8}]'}
+
+    answer = await do(server, "RerunFromStep", runID=call.item.run_id, fromStep=step)
+
+    again = await server.call(2)
+    assert (again.item.run_id, again.item.step_id) == (answer["rerun"], "load")
+    assert again.run.loaded.inputs == {"load": b'{"input":[{"id":8}]}'}
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        ({"stepID": "a" * 40}, "unknown_step"),
+        ({"stepID": "load", "input": "{}"}, "invalid_input"),
+        ({"stepID": "load", "input": "[1"}, "invalid_input"),
+        ({"stepID": "load", "input": "[1]"}, "input_not_editable"),
+    ],
+)
+async def test_a_rerun_from_a_step_that_cannot_be_is_refused(
+    server: InProcess, step: dict[str, str], code: str
+) -> None:
+    run_id = await started(server)
+    await server.report(await server.call(0), {"op": "StepRun", "id": "load", "data": 1})
+
+    assert await code_of(server, OPERATIONS["RerunFromStep"], runID=run_id, fromStep=step) == code
+    assert len(await server.storage.list_runs(RunQuery(limit=100))) == 1
+
+
 async def test_a_rerun_that_cannot_be_is_refused(server: InProcess) -> None:
     run_id = await started(server)
-    step = {"stepID": "a" * 40, "input": "[1]"}
 
-    from_step = await code_of(server, OPERATIONS["RerunFromStep"], runID=run_id, fromStep=step)
-    assert from_step == "rerun_from_step_unsupported"
     assert await code_of(server, OPERATIONS["Rerun"], runID=make_ulid(99)) == "run_not_found"
     await server.register(make_function(id="shop-other"))
     assert await code_of(server, OPERATIONS["Rerun"], runID=run_id) == "function_not_found"

@@ -7,7 +7,13 @@ from typing import Any
 from inngest_server.api.graphql.catalogue import show_function
 from inngest_server.api.graphql.event_group import EventGroup
 from inngest_server.api.graphql.pages import PAGE_OTHERWISE, checked_id, page_size
-from inngest_server.api.graphql.run_group import STATUSES, ReadHistory, RunGroup, read_histories
+from inngest_server.api.graphql.run_group import (
+    STATUSES,
+    ReadHistory,
+    RunGroup,
+    batch_opened_ms,
+    read_histories,
+)
 from inngest_server.api.graphql.schema import payload
 from inngest_server.api.graphql.session import Session
 from inngest_server.events.records import EventRow
@@ -55,6 +61,8 @@ def show_function_run(session: Session, row: RunRow, group: RunGroup) -> dict[st
         "function": lambda: show_function(session, function),
         "eventID": row.event_id,
         "event": event,
+        "batchID": row.batch_id,
+        "batchCreatedAt": batch_opened_ms(row),
         "status": STATUSES[row.status],
         "waitingFor": lambda: _waiting_for(group.history_of(row.run_id)),
         "pendingSteps": pending_steps,
@@ -191,5 +199,5 @@ def _show_item(session: Session, row: EventRow, group: EventGroup) -> dict[str, 
         "type": "CRON" if row.name == TIMER else "EVENT",
         "createdAt": row.received_at_ms,
         "runs": runs,
-        "inBatch": False,
+        "inBatch": lambda: any(run.batch_id is not None for run in group.runs_of(row.internal_id)),
     }

@@ -1,10 +1,11 @@
 """What GraphQL may change: apps, runs, and starting a function."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
+from inngest_server.api.again import start_again
 from inngest_server.api.context import Context
 from inngest_server.api.graphql.catalogue import find_app
 from inngest_server.api.graphql.errors import QueryError
@@ -12,14 +13,14 @@ from inngest_server.api.graphql.legacy import show_function_run
 from inngest_server.api.graphql.run_group import RunGroup
 from inngest_server.api.graphql.session import Session
 from inngest_server.api.rest.runs import get_run_row
-from inngest_server.api.rest.system_events import bodies_of
 from inngest_server.apps.urls import InvalidAppURLError, normalize_app_url
-from inngest_server.engine.facts import AppAdded, AppDeleted, AppFailed, AppMoved, InvokeSent, RunAgain
+from inngest_server.engine.events import Dropped
+from inngest_server.engine.facts import AppAdded, AppDeleted, AppFailed, AppMoved, InvokeSent
 from inngest_server.engine.options import EngineUnavailableError
 from inngest_server.events.event import InvalidEventsError, make_event, read_event
-from inngest_server.events.records import EventRow
 from inngest_server.events.system import INVOKED
 from inngest_server.runs.facts import CancelRequested
+from inngest_server.runs.fork import Wish
 from inngest_server.runs.records import RunRow, RunStatus
 from inngest_server.wire import json
 
@@ -136,8 +137,11 @@ def invoke_function(
         )
         return await engine.ask_events(InvokeSent(functionSlug, event))
 
-    if session.wait(invoked()) is None:
+    result = session.wait(invoked())
+    if result is None:
         raise QueryError(f"could not find function with ID: {functionSlug[:300]}", code="function_not_found")
+    if isinstance(result, Dropped):
+        raise QueryError(result.reason, code="rate_limited")
     return True
 
 
@@ -169,30 +173,25 @@ def rerun(
     debugSessionID: str | None = None,
     debugRunID: str | None = None,
 ) -> str:
-    """Start another run of the same function on the same event; its id.
+    """Start another run of the same function on the same events; its id.
+
+    From a step, named by its id or its name, the run keeps what was completed before. `input` is a text of
+    JSON: the arguments with which the step is executed.
 
     Raises:
-        QueryError: `rerun_from_step_unsupported`; `run_not_found`, `event_not_found`, `function_not_found`.
+        QueryError: `run_not_found`, `event_not_found`, `function_not_found`; `unknown_step`, `invalid_input`,
+            `input_not_editable`.
     """
-    if fromStep is not None:
-        raise QueryError(
-            "a rerun from a step is not supported; without fromStep the function runs again from its start",
-            code="rerun_from_step_unsupported",
-        )
+    wish = _from_step(fromStep) if fromStep is not None else None
+    return session.wait(start_again(session.context, runID, wish)).run_id
 
-    async def started() -> str | None:
-        engine, storage = session.context.engine, session.storage
-        row = await get_run_row(session.context, runID)
-        events = await storage.get(EventRow, [row.event_id])
-        if not events:
-            raise QueryError(
-                f"the event {row.event_id} of the run is not stored any more", code="event_not_found"
-            )
-        [body] = await bodies_of(session.context, events)
-        event = events[0]._replace(body=body)
-        return await engine.ask(RunAgain(row.function_id, event, row.cron, engine.next_id()))
 
-    run_id = session.wait(started())
-    if run_id is None:
-        raise QueryError("the function of the run is not registered any more", code="function_not_found")
-    return run_id
+def _from_step(given: dict[str, Any]) -> Wish:
+    text: str | None = given.get("input")
+    try:
+        arguments: object = json.parse(text.encode("utf-8", "surrogatepass")) if text else None
+    except json.InvalidJSONError as error:
+        raise QueryError(f"fromStep.input is no JSON: {error}", code="invalid_input") from error
+    if arguments is not None and not isinstance(arguments, list):
+        raise QueryError("fromStep.input must be an array: the step's arguments", code="invalid_input")
+    return Wish(before=given["stepID"], arguments=cast("list[Any] | None", arguments))

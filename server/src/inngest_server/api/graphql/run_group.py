@@ -10,6 +10,7 @@ from inngest_server.api.graphql.session import Session
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import JournalKind, RunRow, RunStatus, opened_mark
 from inngest_server.storage.protocol import RunHistory
+from inngest_server.wire.ulid import timestamp_ms
 
 STATUSES = {
     RunStatus.SCHEDULED.value: "QUEUED",
@@ -73,11 +74,24 @@ class RunGroup:
             self._histories = read_histories(self._session, self._ids[start : start + HISTORIES_AT_A_TIME])
         return self._histories.get(run_id)
 
+    def event_ids_of(self, row: RunRow) -> list[str]:
+        """Internal ids of the events that started it, of a batch all in the order in which they came."""
+        return [row.event_id, *(self._further.get(row.run_id, ()) if row.batch_id is not None else ())]
+
+    @cached_property
+    def _further(self) -> dict[str, list[str]]:
+        return self._session.wait(self._session.storage.batched_events(self._ids))
+
     @cached_property
     def events(self) -> dict[str, EventRow]:
         """The events that started them, as far as they are still there."""
         ids = list(dict.fromkeys(row.event_id for row in self._rows))
         return {row.internal_id: row for row in self._session.wait(self._session.storage.get(EventRow, ids))}
+
+
+def batch_opened_ms(run: RunRow) -> int | None:
+    """When the first event of its batch came; None if it is no run on a batch."""
+    return timestamp_ms(run.batch_id) if run.batch_id is not None else None
 
 
 def read_histories(session: Session, run_ids: Sequence[str]) -> dict[str, ReadHistory]:

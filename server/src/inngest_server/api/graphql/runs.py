@@ -14,11 +14,17 @@ from inngest_server.api.graphql.pages import (
     read_place,
     write_place,
 )
-from inngest_server.api.graphql.run_group import STATUSES, STORED_STATUSES, RunGroup, read_histories
+from inngest_server.api.graphql.run_group import (
+    STATUSES,
+    STORED_STATUSES,
+    RunGroup,
+    batch_opened_ms,
+    read_histories,
+)
 from inngest_server.api.graphql.search import EVERYTHING, compiled, count_found, search_runs
 from inngest_server.api.graphql.session import Session
 from inngest_server.api.graphql.spans import show_trace, trace_id_of
-from inngest_server.api.rest.system_events import bodies_of
+from inngest_server.api.rest.system_events import bodies_of, events_of_run
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow
 from inngest_server.storage.protocol import RunCursor, RunOrder, RunQuery
@@ -151,9 +157,10 @@ def show_run(session: Session, row: RunRow, group: RunGroup) -> dict[str, Any]:
         "endedAt": row.ended_at_ms,
         "status": STATUSES[row.status],
         "sourceID": row.parent.partition(".")[0] if row.parent is not None else None,
-        "triggerIDs": [row.event_id],
+        "triggerIDs": lambda: group.event_ids_of(row),
         "eventName": row.event_name if row.cron is None else None,
-        "isBatch": False,
+        "isBatch": row.batch_id is not None,
+        "batchCreatedAt": batch_opened_ms(row),
         "cronSchedule": row.cron,
         "output": lambda: session.spend_bytes(group.output_of(row.run_id)),
         "trace": trace,
@@ -175,7 +182,7 @@ def show_trigger(session: Session, *, runID: str) -> dict[str, Any]:
 
     async def read() -> tuple[list[RunRow], list[EventRow], list[bytes]]:
         runs = await session.storage.get(RunRow, [run_id])
-        events = await session.storage.get(EventRow, [run.event_id for run in runs])
+        events = [event for run in runs for event in await events_of_run(session.storage, run)]
         return runs, events, await bodies_of(session.context, events)
 
     runs, events, bodies = session.wait(read())
@@ -184,10 +191,10 @@ def show_trigger(session: Session, *, runID: str) -> dict[str, Any]:
     [run] = runs
     return {
         "eventName": run.event_name if run.cron is None else None,
-        "IDs": [run.event_id],
+        "IDs": [event.internal_id for event in events] or [run.event_id],
         "payloads": [session.spend_bytes(body) for body in bodies],
         "timestamp": events[0].received_at_ms if events else timestamp_ms(run.event_id),
-        "isBatch": False,
-        "batchID": None,
+        "isBatch": run.batch_id is not None,
+        "batchID": run.batch_id,
         "cron": run.cron,
     }

@@ -11,6 +11,7 @@ from inngest_server.api.graphql.legacy import show_read_run
 from inngest_server.api.graphql.pages import decode_opaque, encode_opaque
 from inngest_server.api.graphql.run_group import STATUSES, ReadHistory, get_history
 from inngest_server.api.graphql.session import Session
+from inngest_server.runs.skip import find_skipped
 from inngest_server.traces.payloads import Output, input_of, output_of, output_of_run
 from inngest_server.traces.span import (
     RUN_ROW,
@@ -74,6 +75,8 @@ def show_trace(session: Session, read: ReadHistory) -> dict[str, Any]:
     shown = _show_span(root, common, None)
     # The list and the trace tell the same: whether a run is queued, and not what its parts do.
     shown.update(status=STATUSES[row.status], isRoot=True, name="Run")
+    if (skipped := find_skipped(read.history.journal)) is not None:
+        shown.update(skipReason=skipped.reason, skipExistingRunID=skipped.blocked_by)
     return shown
 
 

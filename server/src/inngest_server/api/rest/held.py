@@ -18,7 +18,7 @@ def show_held(held: Held) -> dict[str, Any]:
 
 
 async def list_held(request: Request) -> Reply:
-    """Every held run and schedule, the one held longest first."""
+    """Every held run, schedule and window, the one held longest first."""
     engine = request.context.engine
     found = [
         {"id": entity, "kind": held.kind, "function": _function_of(engine, entity), **show_held(held)}
@@ -29,13 +29,13 @@ async def list_held(request: Request) -> Reply:
 
 def _function_of(engine: Engine, entity: str) -> str | None:
     run, cron = engine.live.find_run(entity), engine.live.crons.get(entity)
-    row = run.row if run is not None else cron
+    row = run.row if run is not None else cron or engine.live.windows.find(entity)
     function = engine.functions.find(row.function_id) if row is not None else None
     return function.row.slug if function is not None else None
 
 
 async def release(request: Request) -> Reply:
-    """Try a held run or schedule again; 404 when it is not held."""
+    """Try what is held again; 404 when it is not held."""
     entity = request.params["id"]
     if not await request.context.engine.ask(Released(entity)):
         raise RequestRejectedError(404, f"{entity} is not held", code="not_held")

@@ -8,7 +8,8 @@ from inngest_server.api.rest.ids import run_id_of
 from inngest_server.api.rest.shapes import show_job, show_run
 from inngest_server.api.router import Reply, Request
 from inngest_server.runs.facts import CancelRequested
-from inngest_server.runs.records import RunRow
+from inngest_server.runs.records import RunRow, RunStatus
+from inngest_server.runs.skip import find_skipped
 from inngest_server.traces.text import timeline
 from inngest_server.traces.trace import trace_of
 from inngest_server.wire import json
@@ -35,9 +36,16 @@ async def get_run_row(context: Context, run_id: str) -> RunRow:
 
 
 async def get_run(request: Request) -> Reply:
-    """A run; one that is held has the field `held` more, which no client has to know."""
+    """A run; one that is held has the field `held` more, and a skipped one says why in `skipped`.
+
+    No client has to know these fields.
+    """
     row = await get_run_row(request.context, run_id_of(request))
     shown, held = show_run(row), request.context.engine.held.get(row.run_id)
+    if row.status == RunStatus.SKIPPED:
+        journal = (await request.context.storage.journals([row.run_id])).get(row.run_id, ())
+        if (skipped := find_skipped(journal)) is not None:
+            shown = b'%b,"skipped":%b}' % (shown[:-1], json.dumps(skipped._asdict()))
     if held is not None:
         shown = b'%b,"held":%b}' % (shown[:-1], json.dumps(show_held(held)))
     return enveloped(request, shown)

@@ -5,9 +5,8 @@ from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.rest.answers import array, bare, empty
 from inngest_server.api.rest.ids import run_id_of
 from inngest_server.api.rest.runs import cancel_run, find_run_row
-from inngest_server.api.rest.system_events import bodies_of
+from inngest_server.api.rest.system_events import bodies_of, events_of_run
 from inngest_server.api.router import Reply, Request
-from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow
 from inngest_server.runs.run import Content
 from inngest_server.wire import json
@@ -16,11 +15,10 @@ TELEMETRY_BYTES_MAX = 8 * 1024 * 1024
 
 
 async def get_batch(request: Request) -> Reply:
-    """The events that started the run."""
+    """The events that started the run, in the order in which they came."""
     context = request.context
     run = await _unfinished(context, run_id_of(request))
-    rows = await context.storage.get(EventRow, [run.event_id])
-    return bare(array(await bodies_of(context, rows)))
+    return bare(array(await bodies_of(context, await events_of_run(context.storage, run))))
 
 
 async def get_actions(request: Request) -> Reply:
@@ -30,7 +28,8 @@ async def get_actions(request: Request) -> Reply:
     content = Content(b"")
     for entry in (await context.storage.journals([run_id])).get(run_id, ()):
         content.fold(entry)
-    memos = [b"%b:%b" % (json.dumps(step_id), memo) for step_id, memo in content.memos.items()]
+    sent = {**content.inputs, **content.memos}
+    memos = [b"%b:%b" % (json.dumps(step_id), memo) for step_id, memo in sent.items()]
     return bare(b"{" + b",".join(memos) + b"}")
 
 

@@ -1,12 +1,23 @@
 """The routes of REST; every one needs the bearer."""
 
 from inngest_server.api.access import Access
-from inngest_server.api.rest import apps, checkpoints, events, held, repairs, runs, signals, state, traces
+from inngest_server.api.rest import (
+    apps,
+    cancellations,
+    checkpoints,
+    events,
+    held,
+    repairs,
+    runs,
+    signals,
+    state,
+    traces,
+)
 from inngest_server.api.router import Handler, Route
 
 
 def rest_routes() -> list[Route]:
-    """Sources: protocol 3.4, 7.2, 7.4 to 7.7."""
+    """Sources: protocol 3.4, 7.2 to 7.7."""
     return [
         # v0: what SDKs fetch.
         _route("GET", "/v0/runs/{run_id}/batch", state.get_batch),
@@ -23,6 +34,9 @@ def rest_routes() -> list[Route]:
         _route("GET", "/v1/runs/{run_id}/jobs", runs.list_jobs),
         _route("POST", "/v1/runs/{run_id}/metadata", runs.add_metadata),
         _route("GET", "/v1/apps/{app_name}/functions", apps.list_functions),
+        _route("POST", "/v1/cancellations", cancellations.create_cancellation),
+        _route("GET", "/v1/cancellations", cancellations.list_cancellations),
+        _route("DELETE", "/v1/cancellations/{cancellation_id}", cancellations.delete_cancellation),
         _route("POST", "/v1/signals", signals.send_signal),
         # v1, ours: what is set aside.
         _route("GET", "/v1/held", held.list_held),

@@ -43,8 +43,10 @@ class Expression:
 
     # ---- with an event --------------------------------------------------------------------------
 
-    def evaluate(self, event: dict[str, Any] | None, async_event: Any = None, now_ms: int = 0) -> Any:
-        """The result as a JSON value; false when it is a missing attribute.
+    def evaluate(
+        self, event: dict[str, Any] | None, async_event: Any = None, now_ms: int = 0, *, missing: Any = False
+    ) -> Any:
+        """The result as a JSON value; `missing` when it is a missing attribute.
 
         Dates become RFC 3339, durations seconds (`5400s`), bytes base64.
 
@@ -54,7 +56,7 @@ class Expression:
         frame = self._frame(now_ms)
         value = self._evaluate(event, async_event, frame)
         if value is UNKNOWN:
-            return False
+            return missing
         is_part_of_event = not self._builds and value.__class__ in (list, dict)
         return value if is_part_of_event else to_json(value, frame)
 

@@ -137,6 +137,14 @@ def read_stored(payload: bytes) -> GatewayRequest:
     )
 
 
+def with_body(payload: bytes, changes: dict[str, Any]) -> bytes:
+    """Such a payload of an AI request with these keys of its body replaced."""
+    stored = json.parse_kept(payload)
+    body = stored["input"]["body"]
+    stored["input"]["body"] = {**(body if isinstance(body, dict) else {}), **changes}
+    return json.dumps_kept(stored)
+
+
 def public_input(payload: bytes) -> bytes:
     """What people may see of such a payload, as JSON."""
     return json.dumps(json.parse_kept(payload)["input"])

@@ -13,7 +13,7 @@ def sleep(turn: Turn, op: Op) -> None:
     if not isinstance(text, str):
         raise MalformedOpError(f"Sleep of step {op.display_name!r} needs a duration, got {text!r}")
     try:
-        until_ms = parse_sleep_until_ms(text, turn.moment.now_ms)
+        until_ms = parse_sleep_until_ms(text, turn.moment.now_ms, turn.moment.shift_ms)
     except InvalidDurationError as error:
         raise MalformedOpError(f"Sleep of step {op.display_name!r}: {error}") from error
     if turn.open(op, {"until": until_ms}):

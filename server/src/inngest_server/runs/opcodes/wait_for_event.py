@@ -48,6 +48,6 @@ def deadline_ms(turn: Turn, op: Op, timeout: object, *, default_ms: int = 0) -> 
     try:
         if not isinstance(timeout, str):
             raise InvalidDurationError(str(timeout))
-        return parse_deadline_ms(timeout, turn.moment.now_ms)
+        return parse_deadline_ms(timeout, turn.moment.now_ms, turn.moment.shift_ms)
     except InvalidDurationError as error:
         raise MalformedOpError(f"{op.code} of step {op.display_name!r}: timeout: {error}") from error

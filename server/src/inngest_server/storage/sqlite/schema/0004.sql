@@ -22,7 +22,8 @@ CREATE TABLE terms (
     priority_ms INTEGER NOT NULL,
     start_by_ms INTEGER,
     singleton TEXT NOT NULL,
-    slots TEXT NOT NULL
+    slots TEXT NOT NULL,
+    callers TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE windows (

@@ -1,0 +1,128 @@
+"""The command `clock`: shows and moves the time of a server for development."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from inngest_server.cli.client import Client, client_of
+from inngest_server.cli.config import Config
+from inngest_server.cli.config_file import ConfigError
+from inngest_server.cli.live_server import ServerRefusedError
+from inngest_server.wire.durations import InvalidDurationError, format_go_duration, parse_duration_ms
+from inngest_server.wire.times import InvalidTimeError, parse_rfc3339_ms
+
+PATH = "/clock"
+PROGRESS_S = 1
+"""Between two looks at a clock that moves."""
+WORDS = "+DURATION, to TIME, next, until-idle, pause, real and stop"
+ENDS = {
+    "reached": "reached",
+    "idle": "nothing waits for time any more, but for crons",
+    "stopped": "stopped",
+    "horizon": "something still waits beyond this; give `until-idle` a longer duration",
+    "too-many-stops": "stopped after very many moments; go on with the same command",
+    "failed": "failed",
+}
+
+
+def clock(config: Config, words: Sequence[str]) -> int:
+    """Do what the words say and show the clock; returns the exit status.
+
+    Raises:
+        ConfigError: the words are no command.
+    """
+    body = body_of(words)
+    try:
+        client = client_of(config)
+        shown = client.call("GET" if body is None else "POST", PATH, body)
+        if body is not None:
+            shown = _wait(client, shown, is_told=not config.switch("json"))
+    except ServerRefusedError as error:
+        print(f"inngest: {error}", file=sys.stderr)
+        return 1
+    if config.switch("json"):
+        print(json.dumps(shown))
+    else:
+        print("\n".join(lines_of(shown, has_moved=body is not None)))
+    last = shown["last"]
+    return 1 if body is not None and last is not None and last["ended"] == "failed" else 0
+
+
+def body_of(words: Sequence[str]) -> dict[str, str | bool] | None:
+    """The request that the words after `inngest clock` stand for; None to only show the clock.
+
+    Raises:
+        ConfigError: they stand for none.
+    """
+    match list(words):
+        case []:
+            return None
+        case [duration] if duration.startswith("+"):
+            return {"advance": _duration(duration[1:])}
+        case ["to", moment]:
+            try:
+                parse_rfc3339_ms(moment)
+            except InvalidTimeError as error:
+                raise ConfigError(str(error)) from error
+            return {"to": moment}
+        case ["next"]:
+            return {"until": "next-timer"}
+        case ["until-idle"]:
+            return {"until": "idle"}
+        case ["until-idle", within]:
+            return {"until": "idle", "within": _duration(within)}
+        case ["pause"]:
+            return {"mode": "paused"}
+        case ["real"]:
+            return {"mode": "real"}
+        case ["stop"]:
+            return {"stop": True}
+        case _:
+            raise ConfigError(f"{' '.join(words)!r} is no command of the clock; there are {WORDS}")
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration_ms(text)
+    except InvalidDurationError as error:
+        raise ConfigError(str(error)) from error
+    return text
+
+
+def _wait(client: Client, shown: dict[str, Any], *, is_told: bool) -> dict[str, Any]:
+    """The clock once no move is under way; who interrupts this stops the move.
+
+    Raises:
+        ServerRefusedError: the server does not answer any more.
+    """
+    try:
+        while shown["moving"] is not None:
+            shown = client.call("GET", f"{PATH}?wait={PROGRESS_S}")
+            if is_told and shown["moving"] is not None:
+                print(f"{shown['now']}  {shown['moving']['stops']} stops", file=sys.stderr)
+    except KeyboardInterrupt:
+        client.call("POST", PATH, {"stop": True})
+        return _wait(client, client.call("GET", PATH), is_told=is_told)
+    return shown
+
+
+def lines_of(shown: dict[str, Any], *, has_moved: bool) -> list[str]:
+    """What people read of the server's answer; `has_moved` says that its last move is of interest."""
+    ahead_ms = shown["offset_ms"]
+    away = f"{format_go_duration(abs(ahead_ms))} {'ahead of' if ahead_ms > 0 else 'behind'} the host"
+    lines = [f"{shown['now']}  {shown['mode']}, {away if ahead_ms else 'as the host'}"]
+    timer, last = shown["next_timer"], shown["last"]
+    if timer is None:
+        lines.append("next      nothing waits for time")
+    else:
+        whose = " ".join(part for part in (timer["function"], timer["run_id"]) if part)
+        lines.append(f"next      {timer['at']}  {timer['kind']} {whose}".rstrip())
+    if not shown["quiet"]:
+        lines.append("now       calls or decisions are under way")
+    if has_moved and last is not None:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in last["stops_by_kind"].items())
+        detail = f": {last['detail']}" if last["detail"] else ""
+        stops = f"{last['stops']} stops" + (f" ({kinds})" if kinds else "")
+        lines.append(f"moved     {stops}; {ENDS[last['ended']]}{detail}")
+    return lines

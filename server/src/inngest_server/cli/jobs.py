@@ -1,0 +1,55 @@
+"""The command `jobs`: what is being done to many runs at once, and stopping it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from inngest_server.cli.client import Client, ServerRefusedError, client_of
+from inngest_server.cli.config import Config
+from inngest_server.cli.config_file import ConfigError
+
+DONE, NOT_DONE = 0, 1
+DID = {"cancel": "cancelled", "replay": "started again"}
+
+
+def jobs(config: Config, words: Sequence[str]) -> int:
+    """List the jobs, show one, or stop one; the exit status is 1 when the server refuses.
+
+    Raises:
+        ConfigError: the words mean nothing, or a flag is wrong.
+    """
+    if len(words) > 2 or (len(words) == 2 and words[0] != "stop") or list(words) == ["stop"]:
+        raise ConfigError("`inngest jobs` takes nothing, the id of a job, or: stop ID")
+    try:
+        answer = _ask(client_of(config), words)
+    except ServerRefusedError as error:
+        print(f"inngest: {error}", file=sys.stderr)
+        return NOT_DONE
+    if config.switch("json"):
+        print(json.dumps(answer))
+        return DONE
+    found = answer["jobs"] if not words else [answer]
+    print("\n".join(map(_in_words, found)) if found else "there are no jobs")
+    for error in answer["errors"] if words else ():
+        print(f"  {error['run_id']}  {error['error']}")
+    return DONE
+
+
+def _ask(client: Client, words: Sequence[str]) -> Any:
+    if not words:
+        return client.call("GET", "/jobs")
+    method = "DELETE" if len(words) == 2 else "GET"
+    return client.call(method, f"/jobs/{quote(words[-1], safe='')}")
+
+
+def _in_words(job: dict[str, Any]) -> str:
+    """One line: which job, of which function, and how far it is."""
+    seen = str(job["seen"]) if job["total"] is None else f"{job['seen']} of {job['total']}"
+    parts = [f"{seen} runs seen", f"{job['affected']} {DID[job['kind']]}"]
+    if job["undecided"]:
+        parts.append(f"{job['undecided']} undecided")
+    name = f" ({job['name']})" if job["name"] else ""
+    function = job["function"] or job["function_id"]
+    return f"{job['id']}  {job['status']:7}  {job['kind']} {function}{name}: {', '.join(parts)}"
