@@ -13,7 +13,7 @@ from zlib import crc32
 
 from inngest_server.apps.config import FunctionConfig
 from inngest_server.apps.records import FunctionRow
-from inngest_server.engine.messages import decode
+from inngest_server.engine.messages import StartAsked, decode
 from inngest_server.engine.repairs import Repair, RepairKind
 from inngest_server.events.records import EventRow
 from inngest_server.flow_control.records import RekeyRow
@@ -308,11 +308,18 @@ def _messages(reader: Reader) -> Findings:
     for shard, sender, number, body in reader.pages(sql, BEFORE_MESSAGES):
         name, drop = f"message {shard}, {sender}, {number}", f"{shard}/{sender}/{number}"
         try:
-            run_ids = [message.run_id for message in decode(body)]
+            messages = decode(body)
         except Exception as error:  # Whatever bytes may be there.
             text = f"{name} cannot be understood: {type(error).__name__}"
             yield Finding(text, Repair(RepairKind.DROP_MESSAGE, drop))
             continue
+        if isinstance(messages[0], StartAsked):
+            function_id, sql = messages[0].function_id, "SELECT 1 FROM functions WHERE function_id = ?"
+            if not reader.connection.execute(sql, [function_id]).fetchone():
+                text = f"{name} is to start function {function_id}, which does not exist"
+                yield Finding(text, Repair(RepairKind.DROP_MESSAGE, drop))
+            continue
+        run_ids = [message.run_id for message in messages if not isinstance(message, StartAsked)]
         # One for a run that has ended since is ordinary: the next start of the server drops it.
         sql = "SELECT 1 FROM runs WHERE run_id = ?"
         if not any(reader.connection.execute(sql, [run_id]).fetchone() for run_id in run_ids):
@@ -418,9 +425,9 @@ _LOOSE = (
     (
         "windows",
         "window_id",
-        "EXISTS (SELECT 1 FROM functions WHERE function_id = l.function_id) AND NOT EXISTS ("
+        "EXISTS (SELECT 1 FROM functions WHERE function_id = l.function_id) AND EXISTS ("
         """SELECT 1 FROM json_each('["' || replace(l.event_ids, char(10), '","') || '"]') AS one """
-        "WHERE NOT EXISTS (SELECT 1 FROM events WHERE internal_id = one.value))",
+        "JOIN events ON events.internal_id = one.value)",
         "collects events that are gone, or for a function that does not exist",
     ),
     *[

@@ -26,8 +26,7 @@ async def find_loose(storage: Storage, key: str) -> tuple[LooseRow, bool] | None
     if row is None:
         return None
     if isinstance(row, WindowRow):
-        ids = row.event_ids.split("\n")
-        return row, len(await storage.get(EventRow, ids)) < len(set(ids))
+        return row, not await storage.get(EventRow, row.event_ids.split("\n"))
     return row, DAMAGED in row
 
 
