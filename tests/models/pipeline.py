@@ -69,6 +69,7 @@ class Run:
     done: int = 0
     waits_since_ms: int | None = None
     waits_since_turn: int = 0
+    order_is_open: bool = False
     sleeps_until_ms: int | None = None
     busy_until_ms: int | None = None
 
@@ -183,6 +184,8 @@ class World:
             elif run.sleeps_until_ms is not None and run.sleeps_until_ms <= now_ms:
                 run.done += 1
                 self._go_on(run, now_ms)
+            elif run.waits_since_ms == now_ms:
+                run.waits_since_turn = self._turn  # The moment of its event has come.
         self._place(now_ms, sends)
 
     def cancel(self, name: str, now_ms: int, sends: Sequence[str] | None = None) -> None:
@@ -206,8 +209,13 @@ class World:
     def configure(
         self, function_id: str, options: Mapping[str, Any], now_ms: int, sends: Sequence[str] | None = None
     ) -> None:
-        """A sync changed the limits of concurrency: whoever is under way counts by the new ones from now."""
+        """A sync changed the limits of concurrency: whoever is under way counts by the new ones from now.
+
+        Nobody says in which order those go on that waited for others before; newer runs may pass them once.
+        """
         self._turn += 1
+        for run in self.under_way():
+            run.order_is_open = run.waits_since_ms is not None
         self.functions[function_id].options = options
         for run in self.runs.values():
             self.counters.give(self._holder(run, whole_run=True))
@@ -369,6 +377,7 @@ class World:
                 run.function.throttle.bucket(run.data).fill(now_ms)
         run.sent_ms.append(now_ms)
         run.waits_since_ms = None
+        run.order_is_open = False
         run.busy_until_ms = now_ms + run.function.work[run.done].ms
 
     def _place(self, now_ms: int, sends: Sequence[str] | None) -> None:
@@ -403,6 +412,7 @@ class World:
         return (
             other.function is by.function
             and other.waits_since_turn < self._turn
+            and not other.order_is_open
             and other.rank < by.rank
             and self._step_needs(other) == self._step_needs(by)
         )

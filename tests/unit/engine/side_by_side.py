@@ -212,7 +212,9 @@ class SideBySide:
     def _number(self, internal_id: str) -> int:
         if internal_id not in self._numbers:
             for row in self.office.storage._all(EventRow):
-                self._numbers[row.internal_id] = json.parse(row.body).get("data", {}).get("number", -1)
+                self._numbers[row.internal_id] = (
+                    json.parse(row.body or b"{}").get("data", {}).get("number", -1)
+                )
         return self._numbers[internal_id]
 
     def _name(self, row: RunRow) -> str:

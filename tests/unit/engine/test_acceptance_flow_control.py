@@ -10,10 +10,13 @@ import pytest
 
 from inngest_server.apps.problems import RegistrationInvalidError
 from inngest_server.events.records import EventRow
-from tests.builders import HOUR_MS, SECOND_MS
+from inngest_server.jobs.filter import RunFilter
+from inngest_server.jobs.records import JobKind
+from tests.builders import HOUR_MS, SECOND_MS, T0_MS
 from tests.models.event import Event
 from tests.models.pipeline import Do, Function
 from tests.unit.engine.builders import make_function, make_registration
+from tests.unit.engine.job_yard import PLACED, Yard
 from tests.unit.engine.side_by_side import SideBySide
 
 MINUTE_MS = 60 * SECOND_MS
@@ -156,6 +159,31 @@ async def test_13_a_paused_function_holds_its_runs_and_skips_events() -> None:
 
     await pair.compare()
     assert [row.status for row in pair.runs()] == ["Completed", "Skipped", "Completed"]
+
+
+async def test_14_a_bulk_cancellation_meets_its_range_and_condition_and_lets_the_executing_step_finish() -> (
+    None
+):
+    yard = Yard()
+    await yard.open(make_function("fulfil", PLACED))
+    sent = [(0, "user_a"), (HOUR_MS, "user_a"), (HOUR_MS + SECOND_MS, "user_b"), (2 * HOUR_MS, "user_a")]
+    for at_ms, user in sent:
+        yard.clock.ms = T0_MS + at_ms
+        await yard.send(PLACED, {"userId": user})
+
+    wanted = RunFilter(
+        from_ms=T0_MS + MINUTE_MS,
+        asked_until_ms=T0_MS + HOUR_MS + MINUTE_MS,
+        expression="event.data.userId == 'user_a'",
+    )
+    await yard.begin(JobKind.CANCEL, wanted=wanted)
+    await yard.work_off()
+
+    assert [row.status for row in await yard.runs()] == ["Running", "Cancelled", "Running", "Running"]
+    assert len(yard.desk.calls) == 4  # The app was not interrupted, and what it answers changes nothing.
+    for call in list(yard.desk.calls):
+        await yard.complete(call)
+    assert [row.status for row in await yard.runs()] == ["Completed", "Cancelled", "Completed", "Completed"]
 
 
 def _by_start(pair: SideBySide) -> list[int]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from inngest_server.engine.messages import RunMessage, decode, encode
-from inngest_server.runs.facts import ChildEnded, EventArrived
+from inngest_server.engine.messages import Message, StartAsked, decode, encode
+from inngest_server.runs.facts import CancelRequested, ChildEnded, EventArrived
 from tests.builders import RUN_ID
 
 
@@ -12,10 +12,12 @@ from tests.builders import RUN_ID
     [
         ChildEnded(RUN_ID, f"{RUN_ID}.a", b'{"data":{"x":"\\u00fc \\" \xc3\xbc"}}'),
         EventArrived(RUN_ID, f"{RUN_ID}.a", "internal-2", b""),
+        CancelRequested(RUN_ID, "api"),
+        StartAsked("fn", "internal-2", "origin", 7, "cron", None, "0 * * * *", None, "begin", ["a.b", "c.d"]),
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_a_message_comes_back_byte_for_byte(message: RunMessage) -> None:
+def test_a_message_comes_back_byte_for_byte(message: Message) -> None:
     assert decode(encode([message])) == [message]
 
 

@@ -116,6 +116,13 @@ def one_function(
     return st.builds(lambda drawn, work: lambda: Function("f", drawn, work), options, work)
 
 
+def _is_settled(options: dict[str, Any]) -> bool:
+    """Whether it does not matter which of two debounced series ends first that end in one moment."""
+    own = options.get("debounce", {}).get("key")
+    judges = [options.get("idempotency"), options.get("singleton", {"key": None}).get("key", "")]
+    return own is None or all(judge in (None, own) for judge in judges)
+
+
 # Options, a rule at a time.
 
 LIMIT = st.builds(lambda limit, key: {"limit": limit, **key}, st.integers(1, 3), KEY)
@@ -225,7 +232,7 @@ def test_rate_limit_and_idempotency(
         st.fixed_dictionaries(
             {"debounce": DEBOUNCE},
             optional={"rateLimit": RATE_LIMIT, "throttle": THROTTLE, "idempotency": st.just("event.data.b")},
-        )
+        ).filter(_is_settled)
     ),
     happenings(ago_ms=steps(4, 250)),
 )
@@ -301,6 +308,13 @@ def test_pausing(function: Callable[[], Function], story: list[Happening]) -> No
     check([function()], story)
 
 
+async def test_a_limit_that_a_sync_adds_does_not_use_up_the_throttle_of_those_that_wait() -> None:
+    pair = SideBySide(Function("f", {"throttle": {"limit": 1, "period": "1s"}}, (Do("request", 250),)))
+    story = [Happening(0, "event", {}) for _ in range(4)]
+    await live_through(pair, [*story, Happening(0, "limit", {}, number=1)])
+    assert pair.started() == [0, 1000, 2000, 3000]
+
+
 ANY_OPTIONS = st.one_of(
     st.fixed_dictionaries(
         {},
@@ -313,7 +327,7 @@ ANY_OPTIONS = st.one_of(
             "singleton": SINGLETON,
             "timeouts": TIMEOUTS,
         },
-    ),
+    ).filter(_is_settled),
     st.fixed_dictionaries(
         {"batchEvents": BATCH},
         optional={"concurrency": CONCURRENCY, "throttle": THROTTLE, "timeouts": TIMEOUTS},

@@ -48,7 +48,9 @@ class Lot:
         return self.grant()
 
     def release(self, *holders: str) -> list[str]:
+        """Items that were sent, or runs, give back what they have."""
         for holder in holders:
+            self.table.sent(holder)
             self.table.release(holder)
         return self.grant()
 
@@ -256,6 +258,17 @@ def test_a_throttle_lets_one_through_at_each_moment_and_says_when_the_next_is() 
     assert lot.table.opens_at_ms("t/f/1/", lot.now_ms) is None
 
 
+def test_a_start_that_was_granted_and_never_sent_has_not_used_its_throttle() -> None:
+    lot = Lot()
+    lot.rates["t/f/1/"] = SECOND
+    assert [lot.park(item, (), ("t/f/1/",)) for item in "xy"] == [["x"], []]
+
+    lot.table.release("x")
+
+    assert lot.grant() == ["y"]
+    assert lot.table.opens_at_ms("t/f/1/", lot.now_ms) is None
+
+
 def test_nothing_of_a_throttle_is_used_while_another_bucket_is_shut() -> None:
     lot = Lot({"a1": 1})
     lot.rates["t/f/1/"] = SECOND
@@ -402,6 +415,7 @@ class ParkingMachine(RuleBasedStateMachine):
     def grant(self) -> None:
         for item in self.lot.grant():
             self.model.take(item)
+            self.lot.table.sent(item)
 
     @rule(steps=STEPS, starts=STARTS, function_id=st.sampled_from([F, G]), age=st.integers(0, 5))
     def arrive(self, steps: Buckets, starts: Buckets, function_id: str, age: int) -> None:

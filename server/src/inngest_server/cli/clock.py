@@ -33,6 +33,7 @@ def clock(config: Config, words: Sequence[str]) -> int:
         ConfigError: the words are no command.
     """
     body = body_of(words)
+    has_moved = body is not None and "mode" not in body
     try:
         client = client_of(config)
         shown = client.call("GET" if body is None else "POST", PATH, body)
@@ -44,9 +45,8 @@ def clock(config: Config, words: Sequence[str]) -> int:
     if config.switch("json"):
         print(json.dumps(shown))
     else:
-        print("\n".join(lines_of(shown, has_moved=body is not None)))
-    last = shown["last"]
-    return 1 if body is not None and last is not None and last["ended"] == "failed" else 0
+        print("\n".join(lines_of(shown, has_moved=has_moved)))
+    return 1 if has_moved and shown["last"] is not None and shown["last"]["ended"] == "failed" else 0
 
 
 def body_of(words: Sequence[str]) -> dict[str, str | bool] | None:

@@ -15,7 +15,7 @@ Rules that the proofs rest on:
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -24,63 +24,39 @@ from inngest_server.engine import (
     closing,
     crons,
     events,
-    forks,
-    jobs,
-    pauses,
     rekeying,
-    sending,
     starts,
-    syncs,
-    timeouts,
 )
 from inngest_server.engine.admission import Admission
 from inngest_server.engine.counters import Counters, count_answer
 from inngest_server.engine.facts import (
-    AppAdded,
-    AppCameBack,
-    AppDeleted,
-    AppDiscovered,
-    AppFailed,
-    AppMoved,
-    AppRemoved,
-    ClockKept,
     CronDue,
     EventsSent,
-    FinishChanged,
-    FunctionPaused,
-    FunctionResumed,
     InvokeSent,
-    JobAsked,
-    JobDeleted,
-    JobSlice,
-    Mending,
     MeterDue,
     NodeFact,
     PauseExpired,
     Pending,
-    Ping,
     RekeyNext,
-    Released,
-    RunAgain,
     RunRekeyed,
     SignalSent,
     SlotsFreed,
     StandDown,
     StartDue,
-    Synced,
     WindowDue,
 )
+from inngest_server.engine.firing import fire_due
 from inngest_server.engine.functions import Functions
 from inngest_server.engine.held import Held, HeldKind
 from inngest_server.engine.job_runner import JobRunner
 from inngest_server.engine.live import Live
 from inngest_server.engine.loader import Loader
 from inngest_server.engine.marks import RecentMarks
+from inngest_server.engine.node_facts import DECISIONS
 from inngest_server.engine.options import EngineOptions, EngineUnavailableError, UndecidableError
 from inngest_server.engine.startup import load_live, take_shards
 from inngest_server.engine.work import Work
 from inngest_server.execution.driver import Driver
-from inngest_server.flow_control.timeouts import Timeout
 from inngest_server.runs.decide import decide
 from inngest_server.runs.facts import (
     Answered,
@@ -117,7 +93,6 @@ FACTS_PER_BATCH = 128
 """Facts decided between two commits, at most."""
 SLICE_S = 0.004
 """Host time after which a batch takes no further fact. One fact and its commit's statements come on top."""
-TIMERS_PER_BATCH = 200
 TRIES_MAX = 2
 """Decisions of a fact that belongs to no run or cron, until it is refused because they raise."""
 REOPEN_DELAYS_S = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -380,66 +355,26 @@ class Engine:
     def _take(self, pending: Pending, now_ms: int) -> None:
         self.facts_decided += 1
         fact = pending.fact
-        entity = ""
+        decision = DECISIONS.get(type(fact))
         try:
+            if decision is not None:
+                pending.result = decision(self._work, fact, now_ms)
+                self._work.replies.append(pending)
+                return
             match fact:
                 case EventsSent():
                     self._decide_events(pending, fact, now_ms)
                     return
                 case StartDue():
-                    entity = starts.run_id_of(self._work, starts.start_of(self._work, fact))
-                    self._decide_start(pending, fact, entity, now_ms)
+                    run_id = starts.run_id_of(self._work, starts.start_of(self._work, fact))
+                    self._decide_start(pending, fact, run_id, now_ms)
                     return
-                case Synced():
-                    pending.result = syncs.sync(self._work, fact.registration, now_ms)
-                case AppRemoved():
-                    pending.result = syncs.remove(self._work, fact.url, now_ms)
-                case AppFailed():
-                    syncs.failed(self._work, fact.url, fact.error, now_ms)
-                case AppDiscovered():
-                    syncs.discovered(self._work, fact.url)
-                case AppCameBack():
-                    syncs.came_back(self._work, fact)
-                case AppAdded():
-                    pending.result = syncs.add(self._work, fact.url, now_ms)
-                case AppMoved():
-                    pending.result = syncs.move(self._work, fact.app_id, fact.url)
-                case AppDeleted():
-                    pending.result = syncs.delete(self._work, fact.app_id, now_ms)
-                case FunctionPaused():
-                    pending.result = pauses.pause(self._work, fact, now_ms)
-                case FunctionResumed():
-                    pending.result = pauses.resume(self._work, fact)
-                case PauseExpired():
-                    pauses.expire(self._work, fact.function_id, now_ms)
-                case FinishChanged():
-                    timeouts.finish_changed(self._work, fact)
-                case JobAsked():
-                    pending.result = jobs.ask(self._work, fact, now_ms)
-                case JobSlice():
-                    pending.result = jobs.do_slice(self._work, fact, now_ms)
-                case JobDeleted():
-                    pending.result = jobs.delete(self._work, fact, now_ms)
-                case RunAgain():
-                    pending.result = forks.run_again(self._work, fact, now_ms)
-                case Ping():
-                    pending.result = True
-                case ClockKept():
-                    self._work.owns(0)
-                    self._work.put(fact.row)
-                case SlotsFreed():
-                    sending.grant_on(self._work, now_ms)
-                case MeterDue():
-                    sending.meter_due(self._work, fact.bucket, now_ms)
-                case RekeyNext():
-                    rekeying.advance(self._work, fact, now_ms)
                 case RunRekeyed():
                     self._rekey(pending, fact, now_ms)
                     return
                 case CronDue():
-                    entity = fact.cron_id
-                    if entity not in self._work.held:
-                        crons.fire(self._work, entity, now_ms)
+                    if fact.cron_id not in self._work.held:
+                        crons.fire(self._work, fact.cron_id, now_ms)
                 case WindowDue():
                     if fact.window_id not in self._work.held and not closing.close(self._work, fact, now_ms):
                         self._loader.wait_for_events(pending)
@@ -449,17 +384,11 @@ class Engine:
                         self._work.stand_down(run, self._is_sending, now_ms)
                         if fact.run_id not in self._work.held:
                             self._work.set_timers(run)  # It was released before this fact came up.
-                case Mending():
-                    pending.result = fact.decide(self._work, now_ms)
-                case Released():
-                    pending.result = fact.entity in self._work.held
-                    self._work.release(fact.entity)
                 case SignalSent():
                     pending.result = self._deliver_signal(pending, fact, now_ms)
                     return
-                case _:
-                    entity = fact.run_id
-                    self._decide_run(pending, fact, now_ms)
+                case _:  # All others about more than a run have their decision in the table.
+                    self._decide_run(pending, cast("Fact", fact), now_ms)
                     return
         except Exception as error:
             # Half of it may be in memory and in the batch already, so both are forgotten.
@@ -775,25 +704,8 @@ class Engine:
     def _fire_timers(self, now_ms: int) -> None:
         if self._work.is_at_rest:
             return
-        for timer in self.live.timers.take_due(now_ms, TIMERS_PER_BATCH):
-            if timer.kind == "wait":
-                self._inbox.append(Pending(WaitExpired(timer.owner, timer.key)))
-            elif timer.kind == "item":
-                self._inbox.append(Pending(ItemDue(timer.owner, timer.key)))
-            elif timer.kind in (Timeout.START, Timeout.FINISH):
-                timeouts.due(self._work, timer.owner, now_ms)
-            elif timer.kind == "job":
-                self.live.due_jobs[timer.key] = None
-                self.jobs.wake()
-            elif timer.kind == "window":
-                self._inbox.append(Pending(WindowDue(timer.key)))
-            elif timer.kind == "meter":
-                # First: who has waited for it comes before who asks for slots at this very moment.
-                self._inbox.appendleft(Pending(MeterDue(timer.key)))
-            elif timer.kind == "pause":
-                self._inbox.append(Pending(PauseExpired(timer.key)))
-            else:
-                self._inbox.append(Pending(CronDue(timer.key)))
+        if fire_due(self._work, now_ms):
+            self.jobs.wake()
 
 
 def _is_answered(fact: Fact | NodeFact, answered: set[tuple[str, int]]) -> bool:

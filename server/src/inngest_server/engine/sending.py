@@ -166,13 +166,18 @@ def set_run_slots(work: Work, run: Run, buckets: Buckets) -> None:
     work.put(run.terms)
 
 
-def rank_of(run: Run, item: ItemRow) -> Rank:
-    """The place of an item among those that wait for slots: oldest run first, moved by its priority.
+def place_of(run: Run) -> tuple[int, str]:
+    """The place of a run among those that wait: the oldest first, moved by its priority.
 
     Internal event ids tell the order of runs of one millisecond: that in which their events were sent.
     """
     earlier_ms = run.terms.priority_ms if run.terms is not None else 0
-    return (run.row.created_at_ms - earlier_ms, run.row.event_id, item.item_id)
+    return run.row.created_at_ms - earlier_ms, run.row.event_id
+
+
+def rank_of(run: Run, item: ItemRow) -> Rank:
+    """The place of an item among those that wait for slots."""
+    return (*place_of(run), item.item_id)
 
 
 # Who waits.

@@ -44,7 +44,10 @@ class TriggerIndex(Generic[T]):
 
 
 def trigger_names(event_name: str) -> Iterator[str]:
-    """The names of triggers that match: its own and every wildcard that covers it: `a/b.c` is covered by `a/*` and `a/b.*`."""
+    """What a trigger for it may be called: the name itself and each wildcard that covers it.
+
+    `a/b.c` is covered by `a/*` and `a/b.*`.
+    """
     yield event_name
     for position, character in enumerate(event_name):
         if character in "/." and position + 1 < len(event_name):

@@ -27,6 +27,7 @@ class MarkRow(NamedTuple):
     `event/<id>`: the event id was seen, and `value` is the internal id of the first event that had it.
     `clock`: where a virtual clock stands; never expires. See `engine/time_travel.py`.
     `rate/...`: how far a rate limit is used up, as the theoretical arrival time in epoch nanoseconds.
+    `why/<event>/<function id>`: why an event, by internal id, started nothing; see `starts.note_key`.
     """
 
     key: str

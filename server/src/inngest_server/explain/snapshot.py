@@ -129,7 +129,7 @@ class StartedRun(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSnapshot:
-    """An event, all functions, and what is known of what became of it."""
+    """An event, the functions that it concerns, and what is known of what became of it."""
 
     now_ms: int
     event: EventView
@@ -138,6 +138,9 @@ class EventSnapshot:
     first_id: str | None
     """Internal id of the first event with its id; None where that is forgotten, or it has none of its own."""
     functions: Sequence[FunctionView]
+    """Those with a trigger of its name or a run of it, and the one that it invokes."""
+    others: Sequence[tuple[str, FunctionConfig]] = ()
+    """Slugs and configurations of all others that are in use."""
     runs: Mapping[str, Sequence[StartedRun]]
     """By function."""
     notes: Mapping[str, Mapping[str, Any]]

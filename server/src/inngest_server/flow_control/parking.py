@@ -242,8 +242,8 @@ class Parking:
 
     def take(self, item_id: str, function_id: str, steps: Buckets, starts: Buckets, now_ms: int) -> bool:
         """Grant an item its set at once if nobody else waits for any of it, and nothing of it is shut."""
-        if self._is_paused(function_id):
-            return False
+        if self._stirred or self._is_paused(function_id):
+            return False  # Somebody else may go too, and be first.
         for buckets in (steps, starts):
             for bucket in buckets:
                 if bucket in self._watchers or self.is_shut(bucket, function_id, now_ms):
@@ -254,7 +254,7 @@ class Parking:
     def release(self, holder: str) -> None:
         """Give back what an item or a run holds, and leave the queue. Call `grant` afterwards.
 
-        A start that was granted and not sent, because the limits changed meanwhile, has not used its throttle.
+        A start that was granted and not sent, as its limits changed meanwhile, has not used its throttle.
         """
         for bucket in self._granted.pop(holder, _NOTHING)[1]:
             if kind_of(bucket) == "t":
