@@ -16,12 +16,11 @@ from inngest_server.api.graphql import endpoint as graphql_endpoint
 from inngest_server.api.graphql import pages as graphql_pages
 from inngest_server.api.graphql import session as graphql_session
 from inngest_server.api.table import route_table
-from inngest_server.apps import config, unenforced
+from inngest_server.apps import config
 from inngest_server.cli import examination
 from inngest_server.cli import flags as cli_flags
 from inngest_server.clock import SystemClock, system_random
 from inngest_server.engine import crons, engine, events
-from inngest_server.engine.functions import ENFORCED_OPTIONS
 from inngest_server.events import form
 from inngest_server.events.expressions import functions as expression_functions
 from inngest_server.events.expressions import limits as expression_limits
@@ -201,13 +200,6 @@ def test_the_api_page_lists_every_metric() -> None:
     node = engine.Engine(MemoryStorage(), clock, system_random())
     found = metrics.Metrics(node, NoCalls(), LoopLag(clock)).read().metrics()
     assert documented == {metric.name: metric.kind for metric in found}
-
-
-def test_the_options_page_says_what_is_enforced() -> None:
-    documented = {
-        code_of(option)[0]: enforced for option, _, enforced in table("reference/function-options.md")
-    }
-    assert documented == {name: "yes" if name in ENFORCED_OPTIONS else "no" for name in unenforced.OPTIONS}
 
 
 def test_the_lifecycle_page_lists_the_statuses_and_the_delays_between_tries() -> None:

@@ -41,6 +41,6 @@ class Context:
     left_running: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     """What handlers began and did not wait for; the loop keeps no task alive by itself."""
     forking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a run is started again: what it takes over may be as large as a run, and is in memory then."""
+    """Held while a run is started again: what it takes over is in memory then, and may be large."""
     travel: TimeTravel | None = None
     """None where the clock cannot be moved."""

@@ -37,8 +37,6 @@ async def register(request: Request) -> Reply:
         "sync_id": result.app_id,
         "app_id": result.app_id,
     }
-    if result.unenforced:
-        answer["not_enforced"] = result.unenforced
     if result.warnings:
         answer["warnings"] = [problem.to_json() for problem in result.warnings]
     return Reply.of(answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from inngest_server.apps.fields import is_object
 from inngest_server.engine import sending
 from inngest_server.engine.windows import name_of
 from inngest_server.events.expressions import compile_expression
@@ -166,7 +167,9 @@ def _children(engine: Engine, run: Run) -> dict[str, str]:
         if function is None:
             continue
         ids = possible_run_ids(function.id, wait.wait_id, wait.opened_at_ms, engine.storage.shard_count)
-        found |= {wait.wait_id: run_id for run_id in ids if engine.live.find_run(run_id) is not None}
+        for run_id in ids:
+            if engine.live.find_run(run_id) is not None:
+                found[wait.wait_id] = run_id
     return found
 
 
@@ -218,9 +221,10 @@ def concerned_by(functions: Sequence[Function], event: EventView, run_of: Collec
 
 def _invoked(event: EventView) -> str | None:
     """The function that an event invokes."""
-    data = event.body.get("data")
-    ours = data.get("_inngest") if event.name == INVOKED and isinstance(data, dict) else None
-    return ours.get("fn_id") if isinstance(ours, dict) else None
+    data: object = event.body.get("data")
+    ours = data.get("_inngest") if event.name == INVOKED and is_object(data) else None
+    function = ours.get("fn_id") if is_object(ours) else None
+    return function if isinstance(function, str) else None
 
 
 def _windows(engine: Engine, functions: Sequence[Function], event: EventView) -> dict[str, WindowView]:
@@ -241,7 +245,7 @@ def _windows(engine: Engine, functions: Sequence[Function], event: EventView) ->
             if event.internal_id in window.event_ids:
                 found[window.function_id] = _window_view(window, event.internal_id)
         if looked_at > EVENTS_LOOKED_AT:
-            break  # It is in the open window of its key, or nobody is told of one whose key has changed since.
+            break  # It is in the open window of its key, unless that has another key now.
     return found
 
 
@@ -261,8 +265,11 @@ def _window_view(window: Window, event_id: str) -> WindowView:
         window.opened_at_ms,
         window.due_at_ms,
         window.deadline_ms,
+        window.period_ms,
+        window.newest_ts_ms,
         window.count,
         window.max_size,
+        window.size_bytes,
         window.key_value,
         event_id in window.event_ids,
         window.event_ids[-1] if window.event_ids else "",

@@ -143,7 +143,7 @@ class RunAgain:
     cron: str | None
     original_run_id: str
     origin: str
-    """What the new run is caused by in place of its event: the first run, and a ULID or what a client chose."""
+    """What the new run is caused by in place of its event: the first run, and a ULID or the client's key."""
     seed: Seed | None = None
     """What it begins with, of a fork."""
     mark: str = ""
@@ -211,7 +211,7 @@ class Again(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class JobSlice:
-    """What was read for the next slice of a job. The result is the `JobRow` behind it, None if it came late."""
+    """What was read for the next slice of a job. The result is its new row, None if it came late."""
 
     job_id: str
     cursor_before: str

@@ -18,29 +18,6 @@ from inngest_server.flow_control.singleton import SingletonRule, singleton_rule
 from inngest_server.flow_control.throttle import Rate, Throttled, throttled
 from inngest_server.wire import json
 
-ENFORCED_OPTIONS = frozenset(
-    {
-        "triggers.cron",
-        "triggers.cron.jitter",
-        "concurrency.step",
-        "concurrency.fn",
-        "concurrency.key",
-        "concurrency.scope:env",
-        "concurrency.scope:account",
-        "throttle",
-        "priority",
-        "cancel",
-        "timeouts.start",
-        "timeouts.finish",
-        "rateLimit",
-        "idempotency",
-        "debounce",
-        "batchEvents",
-        "singleton",
-    }
-)
-"""Options whose rule this server applies; each sync names the others that it meets."""
-
 
 class Former(NamedTuple):
     """Limits of a function under a configuration that it had before its keys changed."""

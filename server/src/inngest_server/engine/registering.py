@@ -27,7 +27,5 @@ async def register(engine: Engine, body: object) -> SyncResult:
 def _say(registration: Registration, result: SyncResult) -> None:
     app = registration.app_name
     log.info("sync.done", app=app, url=registration.url, functions=len(registration.functions))
-    for slug, options in result.unenforced.items():
-        log.warning("sync.not_enforced", function=slug, options=", ".join(options))
     for problem in result.warnings:
         log.warning("sync.warning", app=app, detail=problem.line)

@@ -10,11 +10,10 @@ from inngest_server.apps.diff import diff_sync
 from inngest_server.apps.problems import Problem
 from inngest_server.apps.records import AppRow, FunctionRow
 from inngest_server.apps.registration import Registration
-from inngest_server.apps.unenforced import unenforced_options
 from inngest_server.apps.urls import normalize_app_url
 from inngest_server.engine import crons, rekeying
 from inngest_server.engine.facts import AppCameBack, FinishChanged
-from inngest_server.engine.functions import ENFORCED_OPTIONS, Function
+from inngest_server.engine.functions import Function
 from inngest_server.runs.facts import AppReached
 from inngest_server.runs.placement import shard_of
 from inngest_server.wire import json
@@ -34,8 +33,6 @@ HURRIED_MAX = 500
 class SyncResult:
     app_id: str
     modified: bool
-    unenforced: dict[str, tuple[str, ...]]
-    """Function slug to the options of it that this server does not enforce yet."""
     warnings: tuple[Problem, ...]
 
 
@@ -47,11 +44,6 @@ def sync(work: Work, registration: Registration, now_ms: int) -> SyncResult:
     """Make the server's functions of an app those of its registration; the rest of them is archived."""
     app_id = app_id_of(registration.app_name)
     app = work.functions.apps.get(app_id)
-    unenforced = {
-        config.id: missing
-        for config in registration.functions
-        if (missing := unenforced_options(config, ENFORCED_OPTIONS))
-    }
     unchanged = (
         app is not None
         and app.checksum == registration.checksum
@@ -59,7 +51,7 @@ def sync(work: Work, registration: Registration, now_ms: int) -> SyncResult:
         and app.archived_at_ms is None
     )
     if unchanged:
-        return SyncResult(app_id, False, unenforced, registration.warnings)
+        return SyncResult(app_id, False, registration.warnings)
     shard_count = work.shard_count
     row = AppRow(
         app_id=app_id,
@@ -79,7 +71,7 @@ def sync(work: Work, registration: Registration, now_ms: int) -> SyncResult:
     replaced = [other for other in _apps_at(work, registration.url) if other.app_id != app_id]
     _archive(work, replaced, now_ms)
     _set_functions(work, row, registration.functions, now_ms)
-    return SyncResult(app_id, True, unenforced, registration.warnings)
+    return SyncResult(app_id, True, registration.warnings)
 
 
 def remove(work: Work, url: str, now_ms: int) -> bool:

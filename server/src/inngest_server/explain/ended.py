@@ -12,14 +12,8 @@ from inngest_server.explain.words import duration, shortened
 from inngest_server.runs.records import RunStatus
 from inngest_server.runs.skip import SkipReason
 
-LABELS = {
-    "archived": "Function registered",
-    "paused": "Not paused",
-    "singleton": "Singleton",
-    "timeouts": "Timeouts",
-    "cancelled": "Not cancelled",
-    "backoff": "Last try and back-off",
-}
+ORDER = ("archived", "paused", "singleton", "timeouts", "cancelled", "backoff")
+"""Gates that may have ended a run."""
 
 
 def gates_of_ended(shot: RunSnapshot) -> list[Gate]:
@@ -27,17 +21,16 @@ def gates_of_ended(shot: RunSnapshot) -> list[Gate]:
     row = shot.row
     passed = gates_before(shot)
     gate = _end(shot, RunStatus(row.status))
-    order = list(LABELS)
     if gate is None:
-        return [*passed, *[_open(name) for name in order]]
-    at = order.index(gate.id)
+        return [*passed, *[_open(name) for name in ORDER]]
+    at = ORDER.index(gate.id)
     # Who was skipped reached nothing that comes later.
     later = Verdict.SKIP if row.started_at_ms is None else Verdict.PASS
     return [
         *passed,
-        *[_open(name) for name in order[:at]],
+        *[_open(name) for name in ORDER[:at]],
         gate,
-        *[replace(_open(name), verdict=later, says="") for name in order[at + 1 :]],
+        *[replace(_open(name), verdict=later, says="") for name in ORDER[at + 1 :]],
     ]
 
 
@@ -52,7 +45,7 @@ def summary_of_ended(shot: RunSnapshot, gate: Gate | None) -> str:
 
 
 def _open(name: str) -> Gate:
-    return Gate(id=name, label=LABELS[name], verdict=Verdict.PASS)
+    return Gate(id=name, verdict=Verdict.PASS)
 
 
 def _end(shot: RunSnapshot, status: RunStatus) -> Gate | None:
@@ -76,13 +69,14 @@ def _skipped(shot: RunSnapshot, reason: str, ending: dict[str, Any]) -> Gate:
         case SkipReason.SINGLETON:
             other = str(ending.get("blocked_by") or "")
             says = f"was skipped: run {other} held the singleton"
-            return _shut(shot, "singleton", says, [Fact("blocked_by", other)], run_link(other) if other else None)
+            return _shut(
+                shot, "singleton", says, [Fact("blocked_by", other)], run_link(other) if other else None
+            )
         case SkipReason.FUNCTION_PAUSED:
             return _shut(shot, "paused", f"was skipped: {shot.function.slug} was paused")
         case _:
-            return _shut(
-                shot, "archived", f"was skipped: {shot.function.slug} had been removed from its app before it started"
-            )
+            says = f"was skipped: {shot.function.slug} was removed from its app before it started"
+            return _shut(shot, "archived", says)
 
 
 def _cancelled(shot: RunSnapshot, reason: str) -> Gate:
@@ -118,7 +112,6 @@ def _shut(
     facts = [*facts, *([moment("ended_at", ended_ms)] if ended_ms is not None else [])]
     return Gate(
         id=name,
-        label=LABELS[name],
         verdict=Verdict.BLOCK,
         says=says,
         since_ms=ended_ms,

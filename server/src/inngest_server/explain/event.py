@@ -16,7 +16,7 @@ from inngest_server.explain.near import near_miss
 from inngest_server.explain.origin import resume_action, run_link
 from inngest_server.explain.snapshot import EventSnapshot, FunctionView, StartedRun, WindowView
 from inngest_server.explain.words import count, duration, listed, shortened
-from inngest_server.flow_control import batch
+from inngest_server.flow_control import batch, debounce
 from inngest_server.flow_control.records import WindowKind
 from inngest_server.runs.skip import SkipReason
 from inngest_server.wire.times import format_rfc3339
@@ -115,7 +115,7 @@ def explain_event(shot: EventSnapshot) -> EventExplanation:
 
 
 def first_of(shot: EventSnapshot) -> str | None:
-    """Internal id of the event that came before with the same id; None if this is the first, or nobody knows."""
+    """Internal id of the event that came before with the same id; None if this is the first, or forgotten."""
     return shot.first_id if shot.first_id != shot.event.internal_id else None
 
 
@@ -156,7 +156,6 @@ def _passed(shot: EventSnapshot, function: FunctionView, started: Sequence[Start
     names = [one.row.run_id for one in started]
     run = Gate(
         id="run",
-        label="Run made",
         verdict=Verdict.PASS,
         says=f"run {listed(names)}" if len(names) == 1 else f"runs {listed(names)}",
         since_ms=started[0].row.created_at_ms,
@@ -165,7 +164,7 @@ def _passed(shot: EventSnapshot, function: FunctionView, started: Sequence[Start
     if matched.verdict is not Verdict.PASS:
         # Triggers are those of now: it was invoked, repeated, or another trigger started it.
         says = "it was started by what it had then, or was asked for"
-        matched = Gate(id="matched", label="Trigger matched", verdict=Verdict.PASS, says=says, facts=matched.facts)
+        matched = Gate(id="matched", verdict=Verdict.PASS, says=says, facts=matched.facts)
     return [matched, run]
 
 
@@ -180,22 +179,25 @@ def _matched(shot: EventSnapshot, function: FunctionView) -> Gate:
         facts.append(Fact("trigger", trigger.event))
         if trigger.expression is None:
             return Gate(
-                id="matched", label="Trigger matched", verdict=Verdict.PASS, says=f"{trigger.event} starts it", facts=facts
+                id="matched",
+                verdict=Verdict.PASS,
+                says=f"{trigger.event} starts it",
+                facts=facts,
             )
         found = filled(trigger.expression, event.body, event.received_at_ms)
         facts += [Fact("if", trigger.expression), Fact("filled", found.text)]
         facts += [Fact(path, value) for path, value in found.values.items()]
         if found.is_true:
             says = f"{trigger.event} starts it where {shortened(found.text, 160)}"
-            return Gate(id="matched", label="Trigger matched", verdict=Verdict.PASS, says=says, facts=facts)
+            return Gate(id="matched", verdict=Verdict.PASS, says=says, facts=facts)
         if found.error:
             facts.append(Fact("error", shortened(found.error, 200)))
             says = f"did not start: its condition fails, {shortened(found.error, 160)}"
         else:
             says = f"did not start: its condition {shortened(found.text, 160)} is not true"
     if not facts and function.id in shot.runs:
-        return Gate(id="matched", label="Trigger matched", verdict=Verdict.PASS, says="was asked for by name")
-    return Gate(id="matched", label="Trigger matched", verdict=Verdict.BLOCK, says=says, facts=facts)
+        return Gate(id="matched", verdict=Verdict.PASS, says="was asked for by name")
+    return Gate(id="matched", verdict=Verdict.BLOCK, says=says, facts=facts)
 
 
 def _on_record(shot: EventSnapshot, function: FunctionView) -> list[Gate]:
@@ -203,16 +205,15 @@ def _on_record(shot: EventSnapshot, function: FunctionView) -> list[Gate]:
     note, window = shot.notes.get(function.id), shot.windows.get(function.id)
     config = function.config
     gates = [_registered(shot, function)]
-    is_collected = window is not None and window.has_event
+    if config.batch is None and config.debounce is None:
+        gates.append(_duplicate(shot))  # Ids are not compared where events are collected.
     if config.batch is not None:
         gates.append(_batch(shot, config, window))
     if note is not None:
         gates.append(_dropped(note))
     elif config.effective_rate_limit is not None:
         gate_id = "idempotency" if config.idempotency else "rate_limit"
-        gates.append(Gate(id=gate_id, label="Rate limit", verdict=Verdict.PASS, says="did not drop it"))
-    if not is_collected:
-        gates.append(_duplicate(shot))
+        gates.append(Gate(id=gate_id, verdict=Verdict.PASS, says="did not drop it"))
     if config.debounce is not None:
         gates.append(_debounce(shot, window))
     return gates
@@ -220,24 +221,22 @@ def _on_record(shot: EventSnapshot, function: FunctionView) -> list[Gate]:
 
 def _registered(shot: EventSnapshot, function: FunctionView) -> Gate:
     received_ms, archived_ms = shot.event.received_at_ms, function.archived_at_ms
-    gate_id, label = "archived", "Function registered"
+    gate_id = "archived"
     if function.created_at_ms > received_ms:
         says = f"was registered {duration(function.created_at_ms - received_ms)} after the event came"
-        return Gate(id=gate_id, label=label, verdict=Verdict.BLOCK, says=says, since_ms=function.created_at_ms)
+        return Gate(id=gate_id, verdict=Verdict.BLOCK, says=says, since_ms=function.created_at_ms)
     if archived_ms is not None and archived_ms <= received_ms:
         says = f"had been removed from its app since {format_rfc3339(archived_ms)}"
-        return Gate(id=gate_id, label=label, verdict=Verdict.BLOCK, says=says, since_ms=archived_ms)
-    return Gate(id=gate_id, label=label, verdict=Verdict.PASS, says="was registered")
+        return Gate(id=gate_id, verdict=Verdict.BLOCK, says=says, since_ms=archived_ms)
+    return Gate(id=gate_id, verdict=Verdict.PASS, says="was registered")
 
 
 def _duplicate(shot: EventSnapshot) -> Gate:
     first = first_of(shot)
-    label = "First of its id"
     if first is None:
-        return Gate(id="duplicate", label=label, verdict=Verdict.PASS, says="is the first of its id")
+        return Gate(id="duplicate", verdict=Verdict.PASS, says="is the first of its id")
     return Gate(
         id="duplicate",
-        label=label,
         verdict=Verdict.BLOCK,
         says=f"did not start: an event with the id {shortened(shot.event.event_id, 60)} came before, {first}",
         facts=[Fact("first", first)],
@@ -253,7 +252,6 @@ def _dropped(note: Mapping[str, Any]) -> Gate:
     what = "its idempotency key was seen already" if is_idempotency else "its rate limit was used up"
     return Gate(
         id="idempotency" if is_idempotency else "rate_limit",
-        label="Idempotency" if is_idempotency else "Rate limit",
         verdict=Verdict.BLOCK,
         says=f"did not start: {what}{of_key}; another one may from {format_rfc3339(until_ms)} on",
         since_ms=int(note["at"]),
@@ -264,16 +262,17 @@ def _dropped(note: Mapping[str, Any]) -> Gate:
 
 
 def _batch(shot: EventSnapshot, config: FunctionConfig, window: WindowView | None) -> Gate:
-    event, label = shot.event, "Batch"
+    event = shot.event
     assert config.batch is not None
     if window is None or window.kind is not WindowKind.BATCH or not window.has_event:
         says = "is collected" if batch.takes(config.batch, event.body, event.received_at_ms) else "runs alone"
-        return Gate(id="batch", label=label, verdict=Verdict.PASS, says=says)
+        return Gate(id="batch", verdict=Verdict.PASS, says=says)
     return Gate(
         id="batch",
-        label=label,
         verdict=Verdict.WAIT,
-        says=f"is collecting a batch: {window.count:,} of {window.max_size:,} events, "
+        says="makes a run of its batch now"
+        if batch.is_due(window, shot.now_ms)
+        else f"is collecting a batch: {window.count:,} of {window.max_size:,} events, "
         f"until {format_rfc3339(window.due_at_ms)}",
         since_ms=window.opened_at_ms,
         eta_ms=window.due_at_ms,
@@ -286,13 +285,13 @@ def _batch(shot: EventSnapshot, config: FunctionConfig, window: WindowView | Non
 
 
 def _debounce(shot: EventSnapshot, window: WindowView | None) -> Gate:
-    label = "Debounce"
     if window is not None and window.has_event:
         says = f"is debounced: it starts at {format_rfc3339(window.due_at_ms)} if no other event comes before"
+        if debounce.is_due(window, shot.now_ms):
+            says = "makes a run of its debounce now"
         facts = [moment("deadline", window.deadline_ms)] if window.deadline_ms is not None else []
         return Gate(
             id="debounce",
-            label=label,
             verdict=Verdict.WAIT,
             says=says,
             since_ms=window.opened_at_ms,
@@ -307,7 +306,6 @@ def _debounce(shot: EventSnapshot, window: WindowView | None) -> Gate:
         link = f"/api/ui/v1/events/{newest}/explain"
         return Gate(
             id="debounce",
-            label=label,
             verdict=Verdict.BLOCK,
             says=says,
             ends="never: the newer event starts the run",
@@ -316,7 +314,7 @@ def _debounce(shot: EventSnapshot, window: WindowView | None) -> Gate:
             link=link,
         )
     says = "did not start: a newer event of its key took its place in the debounce, which is over"
-    return Gate(id="debounce", label=label, verdict=Verdict.BLOCK, says=says, ends="never: it was replaced")
+    return Gate(id="debounce", verdict=Verdict.BLOCK, says=says, ends="never: it was replaced")
 
 
 def _skipped(function: FunctionView, run: StartedRun) -> Gate:
@@ -324,15 +322,17 @@ def _skipped(function: FunctionView, run: StartedRun) -> Gate:
     facts = [Fact("run", row.run_id)]
     match run.skip_reason:
         case SkipReason.SINGLETON:
-            gate_id, label = "singleton", "Singleton"
-            says, facts = f"run {run.blocked_by} held the singleton", [*facts, Fact("blocked_by", run.blocked_by)]
+            gate_id = "singleton"
+            says, facts = (
+                f"run {run.blocked_by} held the singleton",
+                [*facts, Fact("blocked_by", run.blocked_by)],
+            )
         case SkipReason.FUNCTION_PAUSED:
-            gate_id, label, says = "paused", "Not paused", "it was paused"
+            gate_id, says = "paused", "it was paused"
         case _:
-            gate_id, label, says = "archived", "Function registered", "it had been removed from its app"
+            gate_id, says = "archived", "it had been removed from its app"
     return Gate(
         id=gate_id,
-        label=label,
         verdict=Verdict.BLOCK,
         says=f"skipped run {row.run_id}: {says}",
         since_ms=row.created_at_ms,
@@ -349,5 +349,8 @@ def _not_known(shot: EventSnapshot) -> Gate:
         "or what was known has been forgotten"
     )
     return Gate(
-        id="run", label="Run made", verdict=Verdict.UNKNOWN, says=says, facts=[moment("at", shot.event.received_at_ms)]
+        id="run",
+        verdict=Verdict.UNKNOWN,
+        says=says,
+        facts=[moment("at", shot.event.received_at_ms)],
     )

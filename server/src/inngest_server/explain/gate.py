@@ -10,6 +10,41 @@ from inngest_server.wire.times import format_rfc3339
 HOLDERS_MAX = 20
 """Named of those that use up a limit."""
 
+LABELS = {
+    "set_aside": "Not set aside",
+    "stored": "Event stored",
+    "matched": "Trigger matched",
+    "duplicate": "First of its id",
+    "batch": "Batch",
+    "rate_limit": "Rate limit",
+    "idempotency": "Idempotency",
+    "debounce": "Debounce",
+    "archived": "Function registered",
+    "paused": "Function not paused",
+    "singleton": "Singleton",
+    "run": "Run made",
+    "scheduled": "Scheduled time",
+    "priority": "Priority and place",
+    "throttle": "Throttle",
+    "concurrency": "Concurrency",
+    "concurrency:run": "Concurrency of runs",
+    "concurrency:account": "Concurrency of requests in the account",
+    "concurrency:env": "Concurrency of requests in the environment",
+    "concurrency:step": "Concurrency of requests",
+    "app": "App reachable",
+    "backoff": "Last try and back-off",
+    "request": "Request",
+    "timeouts": "Timeouts",
+    "cancelled": "Not cancelled",
+    "siblings": "Parallel steps",
+    "sleep": "Sleep",
+    "event": "Event waited for",
+    "signal": "Signal waited for",
+    "invoke": "Invoked function",
+    "work": "Something to wake it",
+}
+"""All gates by id, in the order in which they are passed."""
+
 
 class Verdict(StrEnum):
     """How a gate stands."""
@@ -46,7 +81,7 @@ class Holder(NamedTuple):
 
     run: str
     step: str
-    """Hashed id of the step that its request is for; empty where it is for none, or the whole run holds it."""
+    """Hashed id of the step that its request is for; empty where it is for none, or the run holds it."""
     since_ms: int | None
     function: str = ""
     """Slug."""
@@ -71,7 +106,7 @@ class Gate:
     """Something that a run or an event passes; times in epoch milliseconds."""
 
     id: str
-    label: str
+    """A key of `LABELS`, with `:2` and so on behind it where there are several."""
     verdict: Verdict
     says: str = ""
     """A clause for people, without a subject: `waits for ...`."""
@@ -92,6 +127,12 @@ class Gate:
     """Path of what it is about."""
     actions: Sequence[Action] = ()
     """What would open it."""
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        name, _, number = self.id.rpartition(":")
+        return LABELS[name if number.isdigit() else self.id]
 
     def to_json(self) -> dict[str, Any]:
         optional = {"key": self.key, "limit": self.limit, "used": self.used, "position": self.position}

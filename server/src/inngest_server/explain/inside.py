@@ -1,4 +1,4 @@
-"""What a run waits for by its own steps: sleeps, events, signals, invoked runs, and several of them at once."""
+"""What a run waits for by its own steps: sleeps, events, signals, invoked runs, several of them at once."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,12 @@ from inngest_server.explain.gate import Action, Fact, Gate, Verdict, moment
 from inngest_server.explain.journal import is_of_race, step_name
 from inngest_server.explain.origin import run_link
 from inngest_server.explain.snapshot import RunSnapshot
-from inngest_server.explain.words import count, listed, shortened
 from inngest_server.explain.under_way import what
+from inngest_server.explain.words import count, listed, shortened
 from inngest_server.runs.records import ItemRow, ItemState, WaitKind, WaitRow
 
-LABELS = {
-    WaitKind.SLEEP: "Sleep",
-    WaitKind.EVENT: "Event waited for",
-    WaitKind.SIGNAL: "Signal waited for",
-    WaitKind.INVOKE: "Invoked function",
-}
+KINDS = (WaitKind.SLEEP, WaitKind.EVENT, WaitKind.SIGNAL, WaitKind.INVOKE)
+"""Of waits after which a run goes on; one for a `cancelOn` only ends it."""
 LISTED_MAX = 20
 
 
@@ -28,7 +24,7 @@ def gates_inside(shot: RunSnapshot, item: ItemRow | None) -> list[Gate]:
     )
     verdict = Verdict.WAIT if item is None else Verdict.PASS
     gates = [_siblings(shot, waits, item)]
-    for kind in LABELS:
+    for kind in KINDS:
         of_kind = [wait for wait in waits if wait.kind == kind]
         gates.append(_wait_gate(shot, of_kind[0], verdict) if of_kind else _none(kind))
     if item is None and not waits:
@@ -37,30 +33,33 @@ def gates_inside(shot: RunSnapshot, item: ItemRow | None) -> list[Gate]:
 
 
 def _none(kind: WaitKind) -> Gate:
-    return Gate(id=kind.value, label=LABELS[kind], verdict=Verdict.SKIP, says="no step waits for one")
+    return Gate(id=kind.value, verdict=Verdict.SKIP, says="no step waits for one")
 
 
 def _siblings(shot: RunSnapshot, waits: Sequence[WaitRow], item: ItemRow | None) -> Gate:
     others = [one for one in shot.items if one is not item]
     total = len(waits) + len(shot.items)
-    label = "Parallel steps"
     if total < 2:
-        return Gate(id="siblings", label=label, verdict=Verdict.SKIP, says="nothing else is open beside it")
+        return Gate(id="siblings", verdict=Verdict.SKIP, says="nothing else is open beside it")
     open_steps = [
         *[f"{what(shot, one)} ({_state(one)})" for one in others[:LISTED_MAX]],
-        *[f"step {shortened(step_name(shot, wait.step_id), 60)} ({wait.kind})" for wait in waits[:LISTED_MAX]],
+        *[
+            f"step {shortened(step_name(shot, wait.step_id), 60)} ({wait.kind})"
+            for wait in waits[:LISTED_MAX]
+        ],
     ]
     facts = [Fact("open", total), *[Fact("step", text) for text in open_steps[:LISTED_MAX]]]
     if item is not None:
-        says = f"beside it {count(total - 1, 'other')} of its steps is open" if total == 2 else (
-            f"beside it {count(total - 1, 'other')} of its steps are open"
+        says = (
+            f"beside it {count(total - 1, 'other')} of its steps is open"
+            if total == 2
+            else (f"beside it {count(total - 1, 'other')} of its steps are open")
         )
-        return Gate(id="siblings", label=label, verdict=Verdict.PASS, says=says, facts=facts)
+        return Gate(id="siblings", verdict=Verdict.PASS, says=says, facts=facts)
     is_race = all(is_of_race(shot, wait.step_id) for wait in waits)
     moments = [wait.fires_at_ms for wait in waits]
     return Gate(
         id="siblings",
-        label=label,
         verdict=Verdict.WAIT,
         says=f"waits for {'one' if is_race else 'each'} of {count(len(waits), 'parallel step')}: "
         f"{listed(open_steps)}",
@@ -72,7 +71,9 @@ def _siblings(shot: RunSnapshot, waits: Sequence[WaitRow], item: ItemRow | None)
 
 
 def _state(item: ItemRow) -> str:
-    return {ItemState.SENT: "under way", ItemState.PARKED: "waits for slots"}.get(ItemState(item.state), "queued")
+    return {ItemState.SENT: "under way", ItemState.PARKED: "waits for slots"}.get(
+        ItemState(item.state), "queued"
+    )
 
 
 def _wait_gate(shot: RunSnapshot, wait: WaitRow, verdict: Verdict) -> Gate:
@@ -90,7 +91,9 @@ def _wait_gate(shot: RunSnapshot, wait: WaitRow, verdict: Verdict) -> Gate:
             says = f"waits in step {step} for the signal {shortened(wait.name)}"
             facts.append(Fact("signal", wait.name))
             ends = "when the signal is sent; at that time the wait is over without it"
-            actions.append(Action("send_signal", f"Send the signal {shortened(wait.name)}", True, "POST", "/v1/signals"))
+            actions.append(
+                Action("send_signal", f"Send the signal {shortened(wait.name)}", True, "POST", "/v1/signals")
+            )
         case _:
             child = shot.children.get(wait.wait_id)
             says = f"waits in step {step} for a run of {shortened(wait.name)}"
@@ -101,7 +104,6 @@ def _wait_gate(shot: RunSnapshot, wait: WaitRow, verdict: Verdict) -> Gate:
             ends = "when that run has ended; at that time the wait is over without it"
     return Gate(
         id=wait.kind,
-        label=LABELS[WaitKind(wait.kind)],
         verdict=verdict,
         says=says,
         since_ms=wait.opened_at_ms,
@@ -114,7 +116,10 @@ def _wait_gate(shot: RunSnapshot, wait: WaitRow, verdict: Verdict) -> Gate:
 
 
 def _event_wait(shot: RunSnapshot, wait: WaitRow, step: str, facts: list[Fact]) -> tuple[str, list[Fact]]:
-    says, facts = f"waits in step {step} for an event {shortened(wait.name)}", [*facts, Fact("event", wait.name)]
+    says, facts = (
+        f"waits in step {step} for an event {shortened(wait.name)}",
+        [*facts, Fact("event", wait.name)],
+    )
     if not wait.expression:
         return says, facts
     facts.append(Fact("if", wait.expression))
@@ -132,7 +137,6 @@ def _stalled(shot: RunSnapshot) -> Gate:
     """An invariant of the engine is broken: see `runs/decide.py`."""
     return Gate(
         id="work",
-        label="Something to wake it",
         verdict=Verdict.UNKNOWN,
         says="has no work and waits for nothing: that is a fault, which `inngest doctor --repair` mends",
         ends="when it is repaired",

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from inngest_server.apps.fields import is_object
 from inngest_server.explain.origin import error_text
 from inngest_server.explain.snapshot import RunSnapshot
 from inngest_server.runs.records import ItemRow, JournalKind, JournalRow
@@ -19,7 +20,7 @@ class Failure(NamedTuple):
 
 def meta_of(entry: JournalRow) -> dict[str, Any]:
     meta: Any = json.parse(entry.meta)
-    return meta if isinstance(meta, dict) else {}
+    return meta if is_object(meta) else {}
 
 
 def step_name(shot: RunSnapshot, step_id: str) -> str:

@@ -17,7 +17,6 @@ from inngest_server.runs.records import ItemRow, ItemState
 
 ACTIONS_MAX = 3
 _LEVELS = {"r": "run", "": "step", "e": "env", "a": "account"}
-_WHAT = {"r": "runs", "": "requests", "e": "requests in the environment", "a": "requests in the account"}
 _ORDER = ("r", "a", "e", "")
 
 
@@ -38,7 +37,7 @@ def gates_of_limits(shot: RunSnapshot, item: ItemRow | None) -> list[Gate]:
 
 def _archived(shot: RunSnapshot) -> Gate:
     since_ms, is_unstarted = shot.function.archived_at_ms, shot.row.started_at_ms is None
-    gate = Gate(id="archived", label="Function registered", verdict=Verdict.PASS, says="its function is registered")
+    gate = Gate(id="archived", verdict=Verdict.PASS, says="its function is registered")
     if since_ms is None:
         return gate
     verdict = Verdict.BLOCK if is_unstarted else Verdict.PASS
@@ -49,7 +48,6 @@ def _archived(shot: RunSnapshot) -> Gate:
     )
     return Gate(
         id="archived",
-        label="Function registered",
         verdict=verdict,
         says=says,
         since_ms=since_ms,
@@ -60,18 +58,21 @@ def _archived(shot: RunSnapshot) -> Gate:
 def _paused(shot: RunSnapshot, item: ItemRow | None, parked: ItemRow | None) -> Gate:
     pause = shot.function.pause
     if pause is None:
-        return Gate(id="paused", label="Not paused", verdict=Verdict.PASS, says="its function is not paused")
+        return Gate(id="paused", verdict=Verdict.PASS, says="its function is not paused")
     facts = [moment("paused_at", pause.paused_at_ms)]
     if pause.cancel_at_ms is not None:
         facts.append(moment("cancelled_at", pause.cancel_at_ms))
     if parked is None:
         says = "its function is paused: what comes next will wait"
         return Gate(
-            id="paused", label="Not paused", verdict=Verdict.PASS, says=says, facts=facts, since_ms=pause.paused_at_ms
+            id="paused",
+            verdict=Verdict.PASS,
+            says=says,
+            facts=facts,
+            since_ms=pause.paused_at_ms,
         )
     return Gate(
         id="paused",
-        label="Not paused",
         verdict=Verdict.BLOCK,
         says=f"{shot.function.slug} is paused",
         since_ms=pause.paused_at_ms,
@@ -85,14 +86,13 @@ def _singleton(shot: RunSnapshot, parked: ItemRow | None) -> Gate:
     option, lock = shot.function.config.singleton, shot.terms.singleton if shot.terms is not None else ""
     if not lock:
         says = "is not configured" if option is None else "its key names no singleton for this event"
-        return Gate(id="singleton", label="Singleton", verdict=Verdict.SKIP, says=says)
+        return Gate(id="singleton", verdict=Verdict.SKIP, says=says)
     usage = shot.usages.get(f"s/{lock}")
     others = [one for one in usage.holders if one.run != shot.row.run_id] if usage is not None else []
     if parked is None or usage is None or not concurrency.is_full(usage.limit, usage.held):
-        return Gate(id="singleton", label="Singleton", verdict=Verdict.PASS, says="holds it", limit=1)
+        return Gate(id="singleton", verdict=Verdict.PASS, says="holds it", limit=1)
     return Gate(
         id="singleton",
-        label="Singleton",
         verdict=Verdict.BLOCK,
         says=f"waits for {_named(others, len(others))} to end, which holds the singleton",
         since_ms=parked.due_at_ms,
@@ -107,10 +107,9 @@ def _singleton(shot: RunSnapshot, parked: ItemRow | None) -> Gate:
 def _scheduled(shot: RunSnapshot, item: ItemRow | None) -> Gate:
     is_early = item is not None and item.state == ItemState.QUEUED and item.due_at_ms > shot.now_ms
     if item is None or not is_early or item.attempt:
-        return Gate(id="scheduled", label="Scheduled time", verdict=Verdict.PASS, says="its time has come")
+        return Gate(id="scheduled", verdict=Verdict.PASS, says="its time has come")
     return Gate(
         id="scheduled",
-        label="Scheduled time",
         verdict=Verdict.WAIT,
         says="waits for the time of its event, which lies ahead",
         since_ms=item.queued_at_ms,
@@ -124,10 +123,9 @@ def _priority(shot: RunSnapshot, place: Place | None) -> Gate:
     priority_ms = shot.terms.priority_ms if shot.terms is not None else 0
     facts = [Fact("priority", priority_ms // 1000, "s"), *_place_facts(place)]
     if place is None and shot.function.config.priority_key is None:
-        return Gate(id="priority", label="Priority and place", verdict=Verdict.SKIP, says="is in no line")
+        return Gate(id="priority", verdict=Verdict.SKIP, says="is in no line")
     return Gate(
         id="priority",
-        label="Priority and place",
         verdict=Verdict.PASS,
         says="is in no line" if place is None else f"is {place_text(place)}",
         facts=facts,
@@ -138,11 +136,11 @@ def _priority(shot: RunSnapshot, place: Place | None) -> Gate:
 def _throttles(shot: RunSnapshot, parked: ItemRow | None, place: Place | None) -> list[Gate]:
     buckets = [bucket for bucket in shot.buckets if kind_of(bucket) == "t"]
     if shot.row.started_at_ms is not None and shot.function.throttles:
-        return [Gate(id="throttle", label="Throttle", verdict=Verdict.PASS, says="let it start")]
+        return [Gate(id="throttle", verdict=Verdict.PASS, says="let it start")]
     gates = [
         _throttle(shot, bucket, parked, place, _numbered("throttle", n)) for n, bucket in enumerate(buckets)
     ]
-    return gates or [Gate(id="throttle", label="Throttle", verdict=Verdict.SKIP, says="is not configured")]
+    return gates or [Gate(id="throttle", verdict=Verdict.SKIP, says="is not configured")]
 
 
 def _throttle(
@@ -151,20 +149,23 @@ def _throttle(
     usage, now_ms = shot.usages[bucket], shot.now_ms
     key, rate = _key_of_throttle(shot, bucket), usage.rate
     if rate is None:
-        return Gate(id=gate_id, label="Throttle", verdict=Verdict.PASS, says="limits it no more")
+        return Gate(id=gate_id, verdict=Verdict.PASS, says="limits it no more")
     opens_at_ms = throttle.opens_at_ms(rate, usage.tat_ns, now_ms)
     every_ms = rate.emission_ns // NS_PER_MS
     facts = [Fact("every", every_ms, "ms"), Fact("burst", rate.tolerance_ns // max(rate.emission_ns, 1))]
     text = key.text if key is not None and key.hash else None
     if parked is None or opens_at_ms <= now_ms:
         return Gate(
-            id=gate_id, label="Throttle", verdict=Verdict.PASS, says="allows a start now", facts=facts, key=text
+            id=gate_id,
+            verdict=Verdict.PASS,
+            says="allows a start now",
+            facts=facts,
+            key=text,
         )
     ahead = place.ahead if place is not None and place.watched == bucket else 0
     line = f"; {place_text(place)}" if place is not None else ""
     return Gate(
         id=gate_id,
-        label="Throttle",
         verdict=Verdict.WAIT,
         says=f"waits for its throttle{_of_key(text)}, which lets a run start every {every_ms / 1000:g} s{line}",
         since_ms=parked.due_at_ms,
@@ -182,22 +183,21 @@ def _concurrency(shot: RunSnapshot, parked: ItemRow | None, place: Place | None)
         for n, bucket in enumerate([one for one in shot.buckets if kind_of(one) == kind]):
             gate_id = _numbered(f"concurrency:{_LEVELS[kind]}", n)
             gates.append(_slot(shot, bucket, parked, place, gate_id))
-    return gates or [
-        Gate(id="concurrency", label="Concurrency", verdict=Verdict.SKIP, says="is not limited")
-    ]
+    return gates or [Gate(id="concurrency", verdict=Verdict.SKIP, says="is not limited")]
 
 
 def _slot(shot: RunSnapshot, bucket: str, parked: ItemRow | None, place: Place | None, gate_id: str) -> Gate:
     usage, kind = shot.usages[bucket], kind_of(bucket)
     key = _key_of_limit(shot, bucket)
     text = key.text if key is not None and key.hash else None
-    label = f"Concurrency of {_WHAT[kind]}"
+    is_holder = any(one.run == shot.row.run_id for one in usage.holders)
     if parked is None or not concurrency.is_full(usage.limit, usage.held):
         return Gate(
             id=gate_id,
-            label=label,
             verdict=Verdict.PASS,
-            says="has room" if not any(one.run == shot.row.run_id for one in usage.holders) else "holds a slot",
+            says="has room"
+            if not any(one.run == shot.row.run_id for one in usage.holders)
+            else "holds a slot",
             key=text,
             limit=usage.limit,
             used=usage.held,
@@ -207,12 +207,11 @@ def _slot(shot: RunSnapshot, bucket: str, parked: ItemRow | None, place: Place |
     whose = _of_key(text) or f" of {shot.function.slug}"
     return Gate(
         id=gate_id,
-        label=label,
         verdict=Verdict.BLOCK,
         says=f"waits for a slot{whose}: {_used(usage)} of {usage.limit} are used by "
         f"{_named(usage.holders, usage.held)}{line}",
         since_ms=parked.due_at_ms,
-        ends="when a run that holds a slot ends" if kind == "r" else "when a request that holds a slot is answered",
+        ends="when a run that holds one ends" if kind == "r" else "when a request that holds one is answered",
         facts=_place_facts(place),
         key=text,
         limit=usage.limit,

@@ -7,6 +7,7 @@ that of the engine, `engine/starts.py`.
 from collections.abc import Sequence
 from typing import Any
 
+from inngest_server.apps.fields import is_object
 from inngest_server.events.match import trigger_names
 from inngest_server.explain.expressions import filled
 from inngest_server.explain.gate import Action, Fact, Gate, Verdict, moment
@@ -37,7 +38,6 @@ def _stored(shot: RunSnapshot) -> Gate:
         facts.append(Fact("events", shot.batch_size))
     return Gate(
         id="stored",
-        label="Event stored",
         verdict=Verdict.PASS,
         says="its event is stored",
         since_ms=event.received_at_ms if event is not None else row.created_at_ms,
@@ -62,7 +62,6 @@ def _matched(shot: RunSnapshot) -> Gate:
             says, facts = _trigger(shot)
     return Gate(
         id="matched",
-        label="Trigger matched",
         verdict=Verdict.PASS,
         says=says,
         since_ms=row.created_at_ms,
@@ -93,31 +92,32 @@ def _start_rules(shot: RunSnapshot) -> list[Gate]:
     config = function.config
     is_late = idempotency.counts_runs(config)
     rate = _rate_gate(function, cause)
-    gates = [
-        _rule("batch", "Batch", config.batch, cause in ("event", "cron"), _batch_facts(shot)),
+    return [
+        _rule("batch", config.batch, cause in ("event", "cron"), _batch_facts(shot)),
         *(() if is_late else (rate,)),
-        _rule("debounce", "Debounce", config.debounce, cause != "again", _debounce_facts(function)),
+        _rule("debounce", config.debounce, cause != "again", _debounce_facts(function)),
         *((rate,) if is_late else ()),
     ]
-    return gates
 
 
 def _rate_gate(function: FunctionView, cause: str) -> Gate:
     config = function.config
     limit = config.effective_rate_limit
     facts = [Fact("limit", limit.limit), Fact("period", limit.period_ms, "ms")] if limit is not None else []
-    gate_id, label = ("idempotency", "Idempotency") if config.idempotency else ("rate_limit", "Rate limit")
-    return _rule(gate_id, label, limit, cause != "again", facts)
+    return _rule("idempotency" if config.idempotency else "rate_limit", limit, cause != "again", facts)
 
 
-def _rule(gate_id: str, label: str, option: object, concerns: bool, facts: Sequence[Fact]) -> Gate:
+def _rule(gate_id: str, option: object, concerns: bool, facts: Sequence[Fact]) -> Gate:
     if option is None:
-        return Gate(id=gate_id, label=label, verdict=Verdict.SKIP, says="is not configured")
+        return Gate(id=gate_id, verdict=Verdict.SKIP, says="is not configured")
     if not concerns:
         return Gate(
-            id=gate_id, label=label, verdict=Verdict.SKIP, says="does not concern runs of this cause", facts=facts
+            id=gate_id,
+            verdict=Verdict.SKIP,
+            says="does not concern runs of this cause",
+            facts=facts,
         )
-    return Gate(id=gate_id, label=label, verdict=Verdict.PASS, says="let it pass", facts=facts)
+    return Gate(id=gate_id, verdict=Verdict.PASS, says="let it pass", facts=facts)
 
 
 def _batch_facts(shot: RunSnapshot) -> list[Fact]:
@@ -158,9 +158,9 @@ def error_text(body: bytes | None) -> str:
     if not body:
         return ""
     error: Any = json.parse_kept(body)
-    if isinstance(error, dict) and isinstance(error.get("error"), dict):
-        error = error["error"]
-    if not isinstance(error, dict):
+    if is_object(error) and is_object(inner := error.get("error")):
+        error = inner
+    if not is_object(error):
         return ""
     name, message = error.get("name"), error.get("message")
     return ": ".join([part for part in (name, message) if isinstance(part, str) and part])

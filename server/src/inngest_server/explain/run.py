@@ -50,7 +50,9 @@ def explain_run(shot: RunSnapshot) -> Explanation:
 def in_question(shot: RunSnapshot) -> ItemRow | None:
     """The item that is explained; None where the run has no work."""
     return min(
-        shot.items, key=lambda item: (_FIRST[ItemState(item.state)], item.due_at_ms, item.item_id), default=None
+        shot.items,
+        key=lambda item: (_FIRST[ItemState(item.state)], item.due_at_ms, item.item_id),
+        default=None,
     )
 
 
@@ -88,7 +90,6 @@ def _set_aside(shot: RunSnapshot) -> Gate:
     assert held is not None
     return Gate(
         id="set_aside",
-        label="Not set aside",
         verdict=Verdict.BLOCK,
         says=f"is held, because deciding about it failed: {held.reason}",
         since_ms=held.since_ms,

@@ -110,8 +110,11 @@ class WindowView(NamedTuple):
     opened_at_ms: int
     due_at_ms: int
     deadline_ms: int | None
-    count: int
+    period_ms: int
+    newest_ts_ms: int
+    count: int  # type: ignore[assignment]
     max_size: int
+    size_bytes: int
     key_value: str
     has_event: bool
     """Whether the event is among those of which a run will be made."""

@@ -25,7 +25,11 @@ def gates_under_way(shot: RunSnapshot, item: ItemRow | None, *, is_held_back: bo
 def what(shot: RunSnapshot, item: ItemRow) -> str:
     """What an item is for."""
     if not item.step_id:
-        return "the request that asks what comes next" if shot.row.started_at_ms is not None else "its first request"
+        return (
+            "the request that asks what comes next"
+            if shot.row.started_at_ms is not None
+            else "its first request"
+        )
     return f"step {shortened(step_name(shot, item.step_id), 60)}"
 
 
@@ -39,12 +43,11 @@ def _app(shot: RunSnapshot, item: ItemRow | None) -> Gate:
     is_waiting = item is not None and item.item_id in shot.unreached and item.due_at_ms > shot.now_ms
     if item is None or not is_waiting:
         says = "its app did not sync the last time" if app.error else "its app is registered"
-        return Gate(id="app", label="App reachable", verdict=Verdict.PASS, says=says, facts=facts)
+        return Gate(id="app", verdict=Verdict.PASS, says=says, facts=facts)
     failure = find_failure(shot, item)
     why = f" ({shortened(failure.text)})" if failure is not None and failure.text else ""
     return Gate(
         id="app",
-        label="App reachable",
         verdict=Verdict.WAIT,
         says=f"waits for its app: {app.url} did not answer{why}; it is tried again",
         since_ms=failure.at_ms if failure is not None else item.queued_at_ms,
@@ -56,7 +59,7 @@ def _app(shot: RunSnapshot, item: ItemRow | None) -> Gate:
 
 def _backoff(shot: RunSnapshot, item: ItemRow | None) -> Gate:
     if item is None or item.attempt == 0:
-        return Gate(id="backoff", label="Last try and back-off", verdict=Verdict.PASS, says="no try has failed")
+        return Gate(id="backoff", verdict=Verdict.PASS, says="no try has failed")
     failure = find_failure(shot, item)
     facts = [Fact("attempt", item.attempt), Fact("attempts", shot.function.config.max_attempts)]
     if failure is not None:
@@ -66,7 +69,6 @@ def _backoff(shot: RunSnapshot, item: ItemRow | None) -> Gate:
     if is_over or item.item_id in shot.unreached:
         return Gate(
             id="backoff",
-            label="Last try and back-off",
             verdict=Verdict.PASS,
             says="a try has failed",
             since_ms=since_ms,
@@ -75,7 +77,6 @@ def _backoff(shot: RunSnapshot, item: ItemRow | None) -> Gate:
     why = f" ({shortened(failure.text)})" if failure is not None and failure.text else ""
     return Gate(
         id="backoff",
-        label="Last try and back-off",
         verdict=Verdict.WAIT,
         says=f"waits to try {what(shot, item)} again: try {item.attempt} of "
         f"{shot.function.config.max_attempts} failed{why}",
@@ -87,12 +88,10 @@ def _backoff(shot: RunSnapshot, item: ItemRow | None) -> Gate:
 
 
 def _request(shot: RunSnapshot, item: ItemRow | None, *, is_ready: bool) -> Gate:
-    label = "Request"
     if item is not None and item.state == ItemState.SENT:
         where = "the host that it calls" if item.is_gateway else "its app"
         return Gate(
             id="request",
-            label=label,
             verdict=Verdict.WAIT,
             says=f"is executing: {where} has had {what(shot, item)} "
             f"for {duration(shot.now_ms - item.sent_at_ms)}",
@@ -107,14 +106,13 @@ def _request(shot: RunSnapshot, item: ItemRow | None, *, is_ready: bool) -> Gate
     if is_ready:
         return Gate(
             id="request",
-            label=label,
             verdict=Verdict.WAIT,
             says="is about to be sent: nothing holds it back",
             since_ms=item.due_at_ms if item is not None else None,
             eta_ms=shot.now_ms,
             ends="at once",
         )
-    return Gate(id="request", label=label, verdict=Verdict.SKIP, says="no request is under way")
+    return Gate(id="request", verdict=Verdict.SKIP, says="no request is under way")
 
 
 def _timeouts(shot: RunSnapshot) -> Gate:
@@ -125,10 +123,9 @@ def _timeouts(shot: RunSnapshot) -> Gate:
         finish_ms=finish_ms,
     )
     if due is None:
-        return Gate(id="timeouts", label="Timeouts", verdict=Verdict.SKIP, says="none counts")
+        return Gate(id="timeouts", verdict=Verdict.SKIP, says="none counts")
     return Gate(
         id="timeouts",
-        label="Timeouts",
         verdict=Verdict.PASS,
         says=f"its {TIMEOUT_WORDS[due.timeout]} cancels it at that time",
         facts=[Fact("timeout", due.timeout.value), moment("cancelled_at", due.at_ms)],

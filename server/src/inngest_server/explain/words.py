@@ -1,6 +1,7 @@
 """How explanations write durations, places and lists."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000))
 NAMED_MAX = 3
@@ -13,7 +14,7 @@ def duration(ms: int) -> str:
         return f"{ms} ms"
     if ms < 10_000 and ms % 1_000:
         return f"{ms / 1000:.1f} s"
-    for (unit, size), (smaller, smaller_size) in zip(_UNITS, _UNITS[1:], strict=False):
+    for (unit, size), (smaller, smaller_size) in pairwise(_UNITS):
         if ms >= size:
             rest = ms % size // smaller_size
             return f"{ms // size} {unit}" + (f" {rest} {smaller}" if rest else "")

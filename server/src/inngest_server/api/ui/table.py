@@ -2,7 +2,7 @@
 
 from inngest_server.api.access import Access
 from inngest_server.api.router import Handler, Route
-from inngest_server.api.ui import clock, functions, jobs, runs
+from inngest_server.api.ui import clock, explain, functions, jobs, runs
 
 
 def ui_routes() -> list[Route]:
@@ -10,6 +10,7 @@ def ui_routes() -> list[Route]:
     return [
         _route("GET", "/clock", clock.show_clock),
         _route("POST", "/clock", clock.move_clock),
+        _route("GET", "/events/{event_id}/explain", explain.explain_one_event),
         _route("GET", "/functions/{slug}", functions.get_function),
         _route("POST", "/functions/{slug}/pause", functions.pause),
         _route("POST", "/functions/{slug}/resume", functions.resume),
@@ -18,6 +19,7 @@ def ui_routes() -> list[Route]:
         _route("GET", "/jobs", jobs.list_jobs),
         _route("GET", "/jobs/{job_id}", jobs.get_job),
         _route("DELETE", "/jobs/{job_id}", jobs.delete_job),
+        _route("GET", "/runs/{run_id}/explain", explain.explain_one_run),
         _route("POST", "/runs/{run_id}/rerun", runs.rerun),
         _route("POST", "/runs/{run_id}/fork", runs.fork),
     ]
