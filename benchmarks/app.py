@@ -45,10 +45,28 @@ PROTOCOL_HEADERS = [
     (b"x-inngest-sdk", b"bench:v1"),
     (b"x-inngest-req-version", b"2"),
 ]
-HELD_FUNCTIONS = frozenset({"held", "single"})
+HELD_FUNCTIONS = frozenset({"held", "single", "queued", "prioritised", "single-run"})
 """Their calls are answered once the driver says so."""
-LIMITS: dict[str, dict[str, object]] = {"single": {"concurrency": 1}}
+QUEUE_SLOTS = 100
+BATCH_SIZE = 100
+SMALL_BATCH_SIZE = 5
+BY_KEY = "event.data.key"
+LIMITS: dict[str, dict[str, object]] = {
+    "single": {"concurrency": 1},
+    "keyed": {"concurrency": [{"limit": 1, "key": BY_KEY}]},
+    "queued": {"concurrency": QUEUE_SLOTS},
+    "prioritised": {"concurrency": QUEUE_SLOTS, "priority": {"run": "event.data.priority"}},
+    "throttled": {"throttle": {"limit": 1, "period": "1s", "key": BY_KEY}},
+    "once": {"idempotency": BY_KEY},
+    "single-run": {"singleton": {"mode": "skip"}},
+    "debounced": {"debounce": {"period": "1s", "key": BY_KEY}},
+    "debounced-long": {"debounce": {"period": "30s", "key": BY_KEY}},
+    "batched": {"batchEvents": {"maxSize": BATCH_SIZE, "timeout": "60s"}},
+    "batched-keys": {"batchEvents": {"maxSize": SMALL_BATCH_SIZE, "timeout": "60s", "key": BY_KEY}},
+}
 """Options of functions besides those that all have."""
+NO_OPS = ("noop", "held", *LIMITS)
+"""Functions without steps."""
 DONE: Reply = (200, b"null")
 NOTHING_NEW: Reply = (206, b"[]")
 
@@ -102,14 +120,12 @@ class Functions:
             ops_reply({"op": "Sleep", "id": step_hash("long"), "name": "720h", "opts": {"duration": "720h"}})
         ]
         self.by_name: dict[str, Callable[[int, str], Reply]] = {
-            "noop": lambda memos, step: DONE,
+            **dict.fromkeys(NO_OPS, lambda memos, step: DONE),
             "steps10": lambda memos, step: in_order(self._sequential, memos),
             "parallel5": self._parallel5,
             "sleepy": lambda memos, step: in_order(self._sleepy, memos),
             "waiter": lambda memos, step: in_order(self._waiter, memos),
             "sleeper": lambda memos, step: in_order(self._sleeper, memos),
-            "held": lambda memos, step: DONE,
-            "single": lambda memos, step: DONE,
         }
 
     def _parallel5(self, memos: int, step: str) -> Reply:

@@ -4,7 +4,7 @@
     python -m benchmarks.driver --scenarios noop,lone10 --scale 0.2
     python -m benchmarks.driver --server-url http://127.0.0.1:8288
 
-Which scenarios there are says `scenarios.py`.
+Which scenarios there are say `scenarios.py` and `flow.py`; `flow` names all of the latter but the longest.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.flow import FLOW
 from benchmarks.load import EVENTS_PER_POST, SENDERS, STALL_TIMEOUT_S, Bench, wait_answers
 from benchmarks.processes import (
     ROOT,
@@ -34,6 +35,11 @@ from benchmarks.processes import (
     rss_mb,
 )
 from benchmarks.scenarios import LONG, SCENARIOS, Metrics
+
+ALL = SCENARIOS | FLOW
+WHEN_NAMED = LONG | FLOW.keys()
+GROUPS = {"flow": [name for name in FLOW if not name.endswith("growth")]}
+"""Names for several scenarios."""
 
 DEFAULT_SERVER_COMMAND = (
     f"{ROOT}/.venv/bin/inngest dev --port {{port}} --no-poll --no-discovery --sqlite-dir {{dir}}"
@@ -63,7 +69,7 @@ async def measure(bench: Bench, name: str) -> Metrics:
     await bench.reset()
     server_pid = bench.server_pid
     server_before_s, app_before_s = cpu_s(server_pid), cpu_s(bench.app.pid)
-    metrics = await SCENARIOS[name](bench)
+    metrics = await ALL[name](bench)
     metrics["app_cpu_s"] = round(cpu_s(bench.app.pid) - app_before_s, 2)
     if bench.server_pid == server_pid:  # A server that was started again counts from zero.
         metrics["server_cpu_s"] = round(cpu_s(server_pid) - server_before_s, 2)
@@ -146,9 +152,10 @@ def table(report: dict[str, Any]) -> str:
 
 def scenario_names(text: str) -> list[str]:
     """Names separated by commas, each of them known."""
-    names = text.split(",")
-    if unknown := [name for name in names if name not in SCENARIOS]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(SCENARIOS)}")
+    names = [name for word in text.split(",") for name in GROUPS.get(word, [word])]
+    if unknown := [name for name in names if name not in ALL]:
+        known = ", ".join([*ALL, *GROUPS])
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {known}")
     return names
 
 
@@ -166,7 +173,7 @@ def parse_arguments() -> argparse.Namespace:
         "--scenarios",
         type=scenario_names,
         default=[name for name in SCENARIOS if name not in LONG],
-        help=f"such as noop,latency; run only when named: {', '.join(sorted(LONG))}",
+        help=f"such as noop,latency; run only when named: flow, {', '.join(sorted(WHEN_NAMED))}",
     )
     parser.add_argument(
         "--scale", type=float, default=1.0, help="multiplies all numbers of runs (%(default)s)"

@@ -25,6 +25,7 @@ from inngest_server.events import form
 from inngest_server.events.expressions import functions as expression_functions
 from inngest_server.events.expressions import limits as expression_limits
 from inngest_server.execution import gateway, http1, transport
+from inngest_server.explain import gate as explain_gate
 from inngest_server.observability import metrics
 from inngest_server.observability.loop_lag import LoopLag
 from inngest_server.runs.records import RunStatus
@@ -215,6 +216,14 @@ def test_the_lifecycle_page_lists_the_statuses_and_the_delays_between_tries() ->
 def test_the_lifecycle_page_lists_the_phases_of_traces() -> None:
     phases = [code_of(row[0])[0] for row in table("reference/run-lifecycle.md", "Trace")]
     assert phases == [phase.value for phase in Phase]
+
+
+def test_the_api_page_lists_the_gates_and_verdicts_of_explanations() -> None:
+    verdicts = [code_of(row[0])[0] for row in table("reference/http-api.md", "Explanations")]
+    assert verdicts == [verdict.value for verdict in explain_gate.Verdict]
+    page = text_of(ROOT / "docs/reference/http-api.md").partition("\n| Gate | Says |\n")[2]
+    gates = [code_of(line.split("|")[1])[0] for line in page.partition("\n\n")[0].splitlines()[1:]]
+    assert gates == list(explain_gate.LABELS)
 
 
 def test_the_expressions_page_names_every_function() -> None:

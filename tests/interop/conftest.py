@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.flow import FLOW_PYTHON, FLOW_TYPESCRIPT, Flow, flow_world
+from tests.interop.flow import FLOW_SDKS, Flow, flow_world
+
+PARAMS = [
+    pytest.param(sdk, marks=pytest.mark.xdist_group(f"interop-flow-{sdk.name}"), id=sdk.name)
+    for sdk in FLOW_SDKS
+]
 
 
-def _param(sdk: object, name: str) -> object:
-    return pytest.param(sdk, marks=pytest.mark.xdist_group(f"interop-flow-{name}"), id=name)
-
-
-@pytest.fixture(scope="session", params=[_param(FLOW_PYTHON, "python"), _param(FLOW_TYPESCRIPT, "typescript")])
+@pytest.fixture(scope="session", params=PARAMS)
 def flow_of_sdk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
     """One world for each SDK: to start it takes longer than most of the tests in it."""
     with flow_world(request.param, tmp_path_factory.mktemp(f"flow-{request.param.name}")) as made:
@@ -22,5 +23,4 @@ def flow_of_sdk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def flow(flow_of_sdk: Flow) -> Iterator[Flow]:
     """The world of an SDK, at rest."""
     yield flow_of_sdk
-    flow_of_sdk.open()
-    flow_of_sdk.settle()
+    flow_of_sdk.end_all()

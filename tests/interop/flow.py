@@ -7,13 +7,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.interop.harness import PYTHON, TYPESCRIPT, App, Sdk, require
+from tests.interop.harness import PYTHON, TYPESCRIPT, TYPESCRIPT_V3, App, Sdk, require
 from tests.support.api import ENDED, Api, request
 from tests.support.processes import wait_for
 from tests.support.server import ServerProcess
 
 FLOW_PYTHON = PYTHON._replace(app_id="flow-py", argv=(".venv/bin/python", "flow.py"))
 FLOW_TYPESCRIPT = TYPESCRIPT._replace(app_id="flow-ts", argv=("node", "flow.mjs"))
+FLOW_TYPESCRIPT_V3 = TYPESCRIPT_V3._replace(app_id="flow-ts3", argv=("node", "../typescript/flow.mjs"))
+FLOW_SDKS = (FLOW_PYTHON, FLOW_TYPESCRIPT, FLOW_TYPESCRIPT_V3)
 CLOCK = "/api/ui/v1/clock"
 JSON = Any
 
@@ -78,7 +80,7 @@ class Flow:
     def statuses(self, event_ids: list[str]) -> list[str]:
         return [self.run(event_id)["status"] for event_id in event_ids]
 
-    def journey(self, event_id: str) -> str:
+    def timeline(self, event_id: str) -> str:
         """The timeline of the event's only run, a text."""
         return self.api.call("GET", f"/v1/runs/{self.run(event_id)['run_id']}/timeline")
 
@@ -103,8 +105,8 @@ class Flow:
         assert request("POST", url)[0] == 200
 
     def wait_begun(self, numbers: list[JSON], *event_ids: str) -> None:
-        """Wait until these are the numbers that have begun, in this order."""
-        wait_for(lambda: self.begun(*event_ids) == numbers, f"{numbers} begin")
+        """Wait until these are the numbers that have begun, those that begin at once in any order."""
+        wait_for(lambda: sorted(self.begun(*event_ids)) == sorted(numbers), f"{numbers} begin")
 
     # Functions.
 
@@ -121,6 +123,15 @@ class Flow:
         return self.api.call("POST", f"/api/ui/v1/functions/{self.slug(function)}/{action}", body or {})
 
     # Time.
+
+    def end_all(self) -> None:
+        """Let all steps go on and wait until nothing happens any more."""
+
+        def opened_and_quiet() -> bool:
+            self.open()
+            return self.api.call("GET", CLOCK)["quiet"]
+
+        wait_for(opened_and_quiet, "quiet")
 
     def settle(self) -> None:
         """Wait until nothing happens any more unless time passes or somebody sends something."""

@@ -11,14 +11,14 @@ def test_no_more_than_the_limit_are_under_way_and_the_oldest_goes_next(flow: Flo
     gates = [flow.name("gate") for _ in range(4)]
     events = [flow.send("number", n=n, gate=gate) for n, gate in enumerate(gates, 1)]
     flow.wait_held({"number": Held(2, 2)})
-    assert sorted(flow.begun(*events)) == [1, 2]
+    flow.wait_begun([1, 2], *events)
 
     flow.open(gates[1])
     assert flow.outcome(events[1]) == ("Completed", 2)
     flow.wait_held({"number": Held(2, 1)})
-    assert flow.begun(*events)[2:] == [3]
-    flow.open()
-    flow.open(gates[3])
+    flow.wait_begun([1, 2, 3], *events)
+    for gate in gates:
+        flow.open(gate)
     assert [flow.outcome(event) for event in events] == [("Completed", n) for n in (1, 2, 3, 4)]
 
 
@@ -26,7 +26,7 @@ def test_each_value_of_a_key_has_a_limit_of_its_own(flow: Flow) -> None:
     gate, a, b = flow.name("gate"), flow.name("key"), flow.name("key")
     events = [flow.send("keyed", n=n, key=key, gate=gate) for n, key in enumerate((a, a, b, a), 1)]
     flow.wait_held({"keyed": Held(2, 2)})
-    assert sorted(flow.begun(*events)) == [1, 3]
+    flow.wait_begun([1, 3], *events)
     flow.open(gate)
     assert [flow.outcome(event)[0] for event in events] == ["Completed"] * 4
     begun = flow.begun(*events)
@@ -38,12 +38,12 @@ def test_of_two_limits_a_run_needs_both(flow: Flow) -> None:
     keys = ((a, gate_a), (a, gate_a), (b, gate_b), (c, gate_b))
     events = [flow.send("two", n=n, key=key, gate=gate) for n, (key, gate) in enumerate(keys, 1)]
     flow.wait_held({"two": Held(2, 2)})
-    assert sorted(flow.begun(*events)) == [1, 3]
+    flow.wait_begun([1, 3], *events)
 
     flow.open(gate_b)
     assert flow.outcome(events[3]) == ("Completed", 4)
     flow.wait_held({"two": Held(1, 1)})
-    assert flow.begun(*events)[2:] == [4], "the second of the first key still waits for the first"
+    assert flow.begun(*events)[2:] == [4], "the second one of the first key still waits for the first"
     flow.open(gate_a)
     assert flow.outcome(events[1]) == ("Completed", 2)
 
@@ -134,8 +134,6 @@ def test_runs_that_wait_go_when_a_deployment_lifts_the_rule(flow: Flow) -> None:
 
 def test_a_combination_without_a_meaning_is_refused_with_the_reason(flow: Flow) -> None:
     with flow.deployed("invalid") as other:
-        status, answer = other.sync()
-    assert status >= 400
-    assert "debounce" in str(answer)
-    assert "batch" in str(answer)
+        _, answer = other.sync()  # The Python SDK's answer has the status 200, and the real one in its body.
+    assert "debounce: cannot stand beside batchEvents" in str(answer)
     assert f"{flow.sdk.app_id}-impossible" not in flow.api.functions(flow.sdk.app_id)

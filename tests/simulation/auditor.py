@@ -8,12 +8,15 @@ never a clock.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from inngest_server.apps.records import FunctionRow
 from inngest_server.events.records import EventRow, MarkRow
+from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, TermsRow, WindowRow
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import (
     ItemRow,
     ItemState,
@@ -29,9 +32,14 @@ from inngest_server.storage.protocol import Batch
 from inngest_server.storage.records import MessageRow
 
 from .apps import Request
-from .ledgers import CronBook, OwnerBook, PastBook, SlotBook
+from .ledgers import CronBook, OwnerBook, PastBook
+from .limits import LimitBook
+from .lines import LineBook, earlier_ms
+from .options import Rules, read_rules
 from .programs import Found, Sleep, WaitForSignal
-from .seen import Client, Dispatch, Limit, Registered, Run, StoredEvent, plain
+from .seen import Client, Dispatch, Registered, Run, StoredEvent, plain
+from .starts import StartBook
+from .tasks import JobBook
 from .waits import WaitBook
 
 MARK_LIFETIME_MS = 24 * 3_600_000
@@ -63,7 +71,9 @@ class AuditError(AssertionError):
 class Auditor:
     """Everything that was seen, and what was wrong with it."""
 
-    def __init__(self, describe: str, now_ms: Callable[[], int], seen: Counter[str], *, keep_ms: int) -> None:
+    def __init__(
+        self, describe: str, now_ms: Callable[[], int], seen: Counter[str], *, keep_ms: int, grant_ms: int
+    ) -> None:
         self._describe = describe
         self._now_ms = now_ms
         self._seen = seen
@@ -79,16 +89,32 @@ class Auditor:
         self.functions: dict[str, Registered] = {}
         self._ids: dict[str, tuple[str, int]] = {}
         self._runs_of: dict[tuple[str, str], list[str]] = {}
-        """Function id and first internal id to the runs that were made."""
+        """Function id and first internal id to the runs that were made, but those that people wanted again."""
+        self._lone_runs_of: dict[tuple[str, str], list[str]] = {}
+        """Those of them of which there must be one alone: not of a window, and not skipped for a pause."""
+        self._dropped: set[tuple[str, str]] = set()
+        """Function id and first internal id of events that a rate limit has dropped."""
         self._expected: set[tuple[str, str]] = set()
+        self._offered: dict[int, dict[str, Rules]] = {}
+        """Registrations that may be decided now, by number: rules by slug."""
         self._dispatches: dict[tuple[str, int], Dispatch] = {}
-        self._slots = SlotBook(self._wrong)
         self._crons = CronBook(self._wrong, seen)
         self._owners = OwnerBook(self._wrong)
         self.damaged: set[str] = set()
         """Runs whose rows were damaged on purpose: what becomes of them is not promised."""
+        self.limits = LimitBook(self._wrong, seen, self.damaged, grant_ms=grant_ms)
+        self.starts = StartBook(self._wrong, seen, self.functions, self.events, self.runs)
+        self._lines = LineBook(self._wrong, seen, self.functions, self.limits, self.starts)
+        self.jobs = JobBook(self._wrong, seen, self.runs)
         self.waits = WaitBook(
-            self._wrong, seen, self.runs, self.functions, self.events, self.acknowledged, self.damaged
+            self._wrong,
+            seen,
+            self.runs,
+            self.functions,
+            self.events,
+            self.acknowledged,
+            self.damaged,
+            self.starts.callers,
         )
         self.past = PastBook(self._wrong, seen, self.damaged, keep_ms=keep_ms)
         self._results: dict[tuple[str, str], set[bytes]] = {}
@@ -116,14 +142,30 @@ class Auditor:
         if run is not None and not run.ended:
             self._wrong(f"cancelling run {run_id} was answered, and the run goes on")
 
-    def acknowledge_invocation(self, internal_id: str, slug: str) -> None:
+    def acknowledge_invocation(self, internal_id: str, slug: str, began: int) -> None:
         if internal_id not in self.events:
             self._wrong(f"invocation {internal_id} was answered with 200 and is not on disk")
         # An app that was renamed has left another function of the slug behind.
         ids = [one for one, function in self.functions.items() if function.slug == slug]
         runs = [run_id for one in ids for run_id in self._runs_of.get((one, internal_id), ())]
-        if len(runs) != 1:
+        is_collected = any(
+            self.functions[one].changed > began or self.functions[one].rules.collects is not None for one in ids
+        )
+        if len(runs) != 1 and not (is_collected and not runs):
             self._wrong(f"invocation {internal_id} of {slug} was answered with 200 and has the runs {runs}")
+
+    def offer(self, number: int, rules: dict[str, Rules]) -> None:
+        """An app announces functions, with these rules by slug, and may be heard from now on."""
+        self._offered[number] = rules
+
+    def heard(self, number: int) -> None:
+        """The announcement was answered, or nobody will hear it any more."""
+        self._offered.pop(number, None)
+
+    def check_rest(self) -> None:
+        """A node is up, has nothing to decide, and everything decided is durable."""
+        items = [(row, self.runs[row.run_id]) for row in self.items.values() if row.run_id not in self.damaged]
+        self._lines.check_rest(items, self._committed_ms)
 
     def mark_ends_ms(self, event_id: str) -> int | None:
         """When an event id will be forgotten; None when it was never seen."""
@@ -145,6 +187,8 @@ class Auditor:
     def took(self, epochs: dict[int, int]) -> None:
         """A process took shards."""
         self._owners.took(epochs)
+        self.limits.took(self._committed_ms)
+        self._lines.took(self._seq)
 
     def pruned(
         self,
@@ -266,11 +310,14 @@ class Auditor:
         self._committed_ms = max(self._committed_ms, batch.now_ms)
         touched: dict[str, None] = {}
         for row in self._rows(batch, FunctionRow):
-            self._sync(row)
-        new_events = [self._store_event(row, batch.now_ms) for row in self._rows(batch, EventRow)]
+            self._sync(row, batch)
+        stored = [self._store_event(row, batch.now_ms) for row in self._rows(batch, EventRow)]
+        new_events = [event for event in stored if event is not None]
+        known = len(self.runs)
         for row in self._rows(batch, RunRow):
             self._put_run(row, batch)
             touched[row.run_id] = None
+        new_runs = list(islice(self.runs.values(), known, None))
         closing = {
             wait_id: self.waits.open.pop(wait_id, None) for wait_id in map(str, batch.gone.get(WaitRow, {}))
         }
@@ -285,10 +332,16 @@ class Auditor:
             if wait is not None:
                 self.waits.close(wait, memo_of.get((wait.row.run_id, wait.row.step_id)), batch)
                 touched[wait.row.run_id] = None
+        self.starts.take(batch, new_events, new_runs, self._seq)
+        self.jobs.take(batch, new_runs, self._seq)
+        self._count_runs(batch, new_runs)
+        for function_id in map(str, batch.gone.get(RekeyRow, {})):
+            self._rekeyed(function_id)
         for item_id in map(str, batch.gone.get(ItemRow, {})):
             item = self.items.pop(item_id, None)
             if item is not None:
-                self._slots.stop(item)
+                self.limits.stop(item_id)
+                self._lines.gone(item_id)
                 self.runs[item.run_id].items.discard(item_id)
                 touched[item.run_id] = None
         items = self._rows(batch, ItemRow)
@@ -301,34 +354,50 @@ class Auditor:
         for run_id in touched:
             self._check_run(run_id)
         for event in new_events:
-            if event is not None:
-                self._check_started(event)
+            self._check_started(event)
         self.waits.check_batch(batch)
 
     def _rows(self, batch: Batch, kind: type[Any]) -> list[Any]:
         return list(batch.rows.get(kind, {}).values())
 
-    def _sync(self, row: FunctionRow) -> None:
+    def _sync(self, row: FunctionRow, batch: Batch) -> None:
         config = orjson.loads(row.config)
         before = self.functions.get(row.function_id)
         attempts = config["steps"]["step"]["retries"]["attempts"] + 1
         url = config["steps"]["step"]["runtime"]["url"].partition("?")[0]
         trigger = next((one for one in config["triggers"] if "event" in one), {})
-        limits = [Limit(one["limit"], one.get("key", "")) for one in config.get("concurrency", ())]
+        rules = read_rules(config)
+        offered = [one[row.slug] for one in self._offered.values() if row.slug in one]
+        between = [one for one in offered if one != rules] if len(self._offered) > 1 else []
+        self.limits.configured(
+            row.function_id,
+            rules,
+            between,
+            self._seq,
+            batch.now_ms,
+            is_kept=row.function_id in batch.rows.get(RekeyRow, {}),
+        )
         self.functions[row.function_id] = Registered(
             slug=row.slug,
             event=trigger.get("event"),
             expression=trigger.get("expression"),
             max_attempts=max(attempts, before.max_attempts if before else 0),
-            limits=limits,
-            history=[*(before.history if before else ()), (self._seq, limits)],
+            rules=rules,
             url=url,
             url_before=before.url if before else url,
             cancels=bool(config.get("cancel")),
             jitters=any("jitter" in one for one in config["triggers"]) or bool(before and before.jitters),
             active=row.archived_at_ms is None,
+            first_seen=before.first_seen if before else self._seq,
             changed=self._seq,
         )
+
+    def _rekeyed(self, function_id: str) -> None:
+        runs = [run for run in self.runs.values() if run.row.function_id == function_id and not run.ended]
+        sent = {
+            run.row.run_id: [one for one in run.items if self.items[one].state == ItemState.SENT] for run in runs
+        }
+        self.limits.rekeyed(function_id, runs, sent, self._seq)
 
     def _store_event(self, row: EventRow, now_ms: int) -> StoredEvent | None:
         known = self.events.get(row.internal_id)
@@ -356,24 +425,51 @@ class Auditor:
         return event
 
     def _expect_runs(self, event: StoredEvent, name: str) -> None:
-        """Each active function whose trigger matches has a run of this event id; exactly one."""
+        """Each active function whose trigger matches has a run of this event id; exactly one.
+
+        Unless it collects events, which is the matter of another book.
+        """
         data = orjson.loads(event.row.body)["data"] if event.row.body else {}
         for function_id, function in self.functions.items():
             if function.changed == self._seq or not function.active or function.event != name:
                 continue  # Of one synced in the same batch nobody knows whether before or after the event.
+            collects, is_limited = function.rules.collects, function.rules.rate is not None
             if event.row.body is None:
                 self._wrong(f"{name} {event.row.internal_id} was stored without a body for {function.slug}")
-            elif _is_true(function.expression, data):
+            elif function.wants(name, data) and collects is None and not (is_limited and event.duplicate):
                 self._expected.add((function_id, event.first))
 
     def _check_started(self, event: StoredEvent) -> None:
         for function_id in self.functions:
             key = (function_id, event.first)
-            if key in self._expected and len(self._runs_of.get(key, ())) != 1:
+            if key in self._expected and not (key in self._runs_of or key in self._dropped):
+                self._wrong(
+                    f"event {event.row.internal_id} (first {event.first}) has no run of "
+                    f"{self.functions[function_id].slug}"
+                )
+            if len(self._lone_runs_of.get(key, ())) > 1:
                 self._wrong(
                     f"event {event.row.internal_id} (first {event.first}) has the runs "
-                    f"{self._runs_of.get(key)} of {self.functions[function_id].slug}"
+                    f"{self._lone_runs_of[key]} of {self.functions[function_id].slug}"
                 )
+
+    def _count_runs(self, batch: Batch, new_runs: list[Run]) -> None:
+        """Which event made which run."""
+        for key in map(str, batch.rows.get(MarkRow, {})):
+            if key.startswith("why/"):
+                _, event_id, function_id = key.split("/")
+                self._dropped.add((function_id, self.events[event_id].first))
+        for run in new_runs:
+            row, event = run.row, self.events[run.row.event_id]
+            if row.parent is not None or row.cron is not None or row.original_run_id is not None:
+                continue
+            key = (row.function_id, event.first)
+            self._runs_of.setdefault(key, []).append(row.run_id)
+            function = self.functions[row.function_id]
+            if row.function_id not in self.starts.paused and row.batch_id is None and not run.is_of_window:
+                collects_now = function.rules.collects is not None and function.changed != self._seq
+                if not collects_now and not self.starts.was_paused(row.function_id, self._seq):
+                    self._lone_runs_of.setdefault(key, []).append(row.run_id)
 
     def _put_run(self, row: RunRow, batch: Batch) -> None:
         run = self.runs.get(row.run_id)
@@ -384,13 +480,14 @@ class Auditor:
                 return
             run = self.runs[row.run_id] = Run(row, event.k, self._seq)
             self._check_cancel_wait(run, batch)
-            if row.parent is None and row.cron is None:
+            self._bind(run)
+            if row.parent is None and row.cron is None and row.original_run_id is None:
                 key = (row.function_id, event.first)
-                self._runs_of.setdefault(key, []).append(row.run_id)
                 is_invoked = row.event_name == "inngest/function.invoked"
                 if (
                     key not in self._expected
                     and not is_invoked
+                    and not self.starts.is_collected(row.function_id, row.event_id)
                     and not self._may_start(row.function_id, event)
                 ):
                     self._wrong(f"run {row.run_id} was started by {event.row}, which is not for it")
@@ -399,15 +496,32 @@ class Auditor:
                 self._wrong(f"run {row.run_id} ended as {run.row} and became {row}")
             return
         run.row = row
+        if row.started_at_ms is not None and not run.started:
+            run.started = self._seq
         if not RunStatus(row.status).has_ended:
             return
         run.ended = self._seq
+        self.limits.stop(row.run_id)
         self._seen[f"run: {row.status.lower()}"] += 1
         output = plain(row.output) if row.output is not None else None
         if row.status == RunStatus.COMPLETED and output not in self._outputs.get(row.run_id, ()):
             self._wrong(f"run {row.run_id} ended with {row.output!r}, which its app never returned")
         if row.status == RunStatus.FAILED:
             self._check_failure(run, output or b"", batch)
+
+    def _bind(self, run: Run) -> None:
+        """Take down what a run gets from its function when it is made, and keeps."""
+        function = self.functions[run.row.function_id]
+        if function.changed == self._seq:
+            run.is_unclear = True  # It may have been made before that sync, or after it.
+            return
+        run.earlier_ms = earlier_ms(run, has_priority=function.rules.has_priority)
+        if function.rules.start_ms is not None:
+            event = self.events[run.row.event_id]
+            due_ms = run.row.created_at_ms
+            if run.row.batch_id is None:
+                due_ms = max(due_ms, event.row.ts_ms)
+            run.start_by_ms = due_ms + function.rules.start_ms
 
     def _check_failure(self, run: Run, output: bytes, batch: Batch) -> None:
         """A run fails by what its app raised in a call that was not replaced, or by an own error."""
@@ -443,8 +557,7 @@ class Auditor:
         function = self.functions[function_id]
         if function.changed == self._seq:
             return True
-        data = {"k": event.k}
-        return function.active and function.event == event.row.name and _is_true(function.expression, data)
+        return function.active and function.wants(event.row.name, {"k": event.k})
 
     def _append(self, entry: JournalRow) -> None:
         run = self.runs.get(entry.run_id)
@@ -457,8 +570,8 @@ class Auditor:
             run.entries = entry.n
         if run.ended and run.ended != self._seq:
             self._wrong(f"journal of {entry.run_id}: {entry.kind} was added after the end")
-        if entry.kind == JournalKind.ENDED and b'"reason":"event ' in entry.meta:
-            self._seen["run: cancelled by an event"] += 1
+        if entry.kind == JournalKind.ENDED:
+            self._check_reason(run, entry)
         if entry.kind != JournalKind.MEMO:
             return
         assert entry.payload is not None
@@ -466,8 +579,12 @@ class Auditor:
             self._wrong(f"step {entry.step_id} of {entry.run_id} has a second memo")
         run.memos[entry.step_id] = entry.payload
         memo = orjson.loads(entry.payload)
-        op = orjson.loads(entry.meta).get("op")
+        meta = orjson.loads(entry.meta)
+        op = meta.get("op")
         key = (entry.run_id, entry.step_id)
+        if run.row.original_run_id is not None and ("kept" in meta or "edited" in meta):
+            self._check_planted(run, entry, is_kept="kept" in meta)
+            return
         if op == "StepRun" and plain(orjson.dumps(memo["data"])) not in self._results.get(key, ()):
             self._wrong(f"memo {entry.payload!r} of {key} is no result of the step")
         if op == "StepFailed" and plain(orjson.dumps(memo["error"])) not in self._errors.get(key, ()):
@@ -478,6 +595,33 @@ class Auditor:
             early_ms = run.sleeps.get(entry.step_id, 0) - entry.at_ms
             if memo is not None or early_ms > 0:
                 self._wrong(f"sleep {key} ended {early_ms} ms early with {memo}")
+
+    def _check_planted(self, run: Run, entry: JournalRow, *, is_kept: bool) -> None:
+        """A fork begins with results of the run before it, or with those that a client gave."""
+        original = self.runs[run.row.original_run_id or ""]
+        self._seen["run: forked with a result"] += 1
+        if is_kept and entry.payload != original.memos.get(entry.step_id):
+            self._wrong(
+                f"step {entry.step_id} of the fork {entry.run_id} has {entry.payload!r}, before it was "
+                f"{original.memos.get(entry.step_id)!r}"
+            )
+
+    def _check_reason(self, run: Run, entry: JournalRow) -> None:
+        """Why a run has ended, where that says more than its status."""
+        reason = str(orjson.loads(entry.meta or b"{}").get("reason", ""))
+        if reason.startswith("event "):
+            self._seen["run: cancelled by an event"] += 1
+        elif reason.startswith("timeout: "):
+            which = reason.split()[1]
+            self._seen[f"timeout: {which}"] += 1
+            finish_ms = self.functions[run.row.function_id].rules.finish_ms
+            started_ms = run.row.started_at_ms
+            due_ms = run.start_by_ms
+            if which == "finish" and started_ms is not None:
+                due_ms = started_ms + finish_ms if finish_ms is not None else None
+            is_clear = not run.is_unclear and self.functions[run.row.function_id].changed != self._seq
+            if is_clear and (due_ms is None or entry.at_ms < due_ms):
+                self._wrong(f"run {entry.run_id} ended by {reason} at {entry.at_ms}, and was due at {due_ms}")
 
     # Items.
 
@@ -496,13 +640,16 @@ class Auditor:
         if before is not None:
             self._check_change(before, row, batch)
         event = self.events.get(run.row.event_id)
-        if row.item_id.endswith(".0") and event is not None and row.due_at_ms < event.row.ts_ms:
+        is_first = row.item_id.endswith(".0") and run.row.batch_id is None
+        if is_first and event is not None and row.due_at_ms < event.row.ts_ms:
             self._wrong(f"item {row.item_id} is due {event.row.ts_ms - row.due_at_ms} ms before its event")
         if row.state != ItemState.SENT:
-            if row.state == ItemState.PARKED:
-                self._seen["run: waited for a slot"] += 1
             if before is not None and not row.losses:
-                self._slots.stop(before)
+                self.limits.stop(row.item_id)
+            if row.state == ItemState.PARKED:
+                self._lines.parked(row, run, seq=self._seq, now_ms=batch.now_ms)
+            else:
+                self._lines.gone(row.item_id)
             return
         generation = before.generation if before is not None else 0
         if row.generation == generation and before is not None and before.state == ItemState.SENT:
@@ -516,7 +663,35 @@ class Auditor:
         run.last_sent = self._seq
         if row.losses:
             self._seen["run: item sent again after a loss"] += 1
-        self._slots.hold(row, run, function, born=self._born[row.item_id], seq=self._seq)
+        else:  # What is sent again keeps the slots that it had.
+            self._check_sent(row, run, function, batch.now_ms)
+
+    def _check_sent(self, row: ItemRow, run: Run, function: Registered, now_ms: int) -> None:
+        """A request goes out that was not under way: all its gates are open."""
+        is_start, is_new = run.started == self._seq, function.changed == self._seq
+        paused = self.starts.paused.get(run.row.function_id)
+        if paused is not None and paused < self._seq:
+            self._wrong(f"item {row.item_id} was sent, and its function {function.slug} is paused")
+        if is_start:
+            self.starts.started(run)
+            if run.start_by_ms is not None and now_ms >= run.start_by_ms:
+                self._wrong(f"run {row.run_id} started {now_ms - run.start_by_ms} ms after its start timeout")
+        elif function.rules.finish_ms is not None and not is_new:
+            late_ms = now_ms - (run.row.started_at_ms or 0) - function.rules.finish_ms
+            if late_ms >= 0:
+                self._wrong(f"item {row.item_id} was sent {late_ms} ms after the finish timeout")
+        born = self._born[row.item_id]
+        self.limits.sent(
+            row.item_id,
+            run,
+            is_start=is_start,
+            born=born,
+            due_ms=row.due_at_ms,
+            seq=self._seq,
+            now_ms=now_ms,
+            is_new=is_new,
+        )
+        self._lines.sent(row, run, is_start=is_start, now_ms=now_ms)
 
     def _check_change(self, before: ItemRow, row: ItemRow, batch: Batch) -> None:
         if row.attempt not in (0, before.attempt, before.attempt + 1):
@@ -556,7 +731,7 @@ class Auditor:
         for internal_id in self.acknowledged:
             if internal_id not in rows._rows[EventRow] and not self.past.is_gone(internal_id):
                 self._wrong(f"the acknowledged event {internal_id} is lost")
-        for (function_id, first), run_ids in self._runs_of.items():
+        for (function_id, first), run_ids in self._lone_runs_of.items():
             # Where the clock jumps by days, an id may be forgotten between the request and its repetition.
             if len(run_ids) > 1 and not self.past.is_without_time:
                 self._wrong(f"event {first} started {self.functions[function_id].slug} as {run_ids}")
@@ -571,7 +746,9 @@ class Auditor:
                 "inngest/function.f"
             ):
                 self._check_failure_event(run)
-        for kind in (ItemRow, WaitRow, MessageRow):
+        self.starts.check_settled()
+        self.jobs.check_settled()
+        for kind in (ItemRow, WaitRow, MessageRow, TermsRow, WindowRow, RekeyRow, PauseRow):
             left = [row for row in rows._rows[kind].values() if not self._is_damaged(row)]
             if left:
                 self._wrong(f"left behind in storage: {sorted(left)[:3]}")
@@ -591,7 +768,7 @@ class Auditor:
     def check_forgotten(self, rows: MemoryStorage) -> None:
         """Long after everything has ended: nothing old is there but what damaged runs need."""
         needed = {self.runs[run_id].row.event_id for run_id in self.damaged if not self.runs[run_id].ended}
-        for kind in (RunRow, EventRow, MarkRow):
+        for kind in (RunRow, EventRow, MarkRow, MeterRow, JobRow):
             left = [
                 row
                 for row in rows._rows[kind].values()
@@ -629,11 +806,3 @@ class Auditor:
         if self.problems:
             listed = "\n".join(f"  - {problem}" for problem in self.problems)
             raise AuditError(f"{self._describe}\n{listed}")
-
-
-def _is_true(expression: str | None, data: dict[str, Any]) -> bool:
-    """The few expressions that simulated triggers have, read without the server's own code."""
-    if not expression:
-        return True
-    path, _, value = expression.partition(" == ")
-    return data.get(path.removeprefix("event.data.")) == orjson.loads(value.replace("'", '"'))

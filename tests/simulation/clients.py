@@ -29,7 +29,15 @@ class Clients:
     """All clients of a world; each draws from the world's chance."""
 
     def __init__(
-        self, world: "World", *, count: int, pace_s: float, skew_ms: int, edges: bool, deploy_rate: float
+        self,
+        world: "World",
+        *,
+        count: int,
+        pace_s: float,
+        skew_ms: int,
+        edges: bool,
+        deploy_rate: float,
+        operate_rate: float,
     ) -> None:
         self._world = world
         self._chance = world.chance
@@ -42,6 +50,8 @@ class Clients:
         """Whether ids are sent again just before and just after they are forgotten."""
         self._deploy_rate = deploy_rate
         """Deployments beside each thing that clients do."""
+        self._operate_rate = operate_rate
+        """As many things that operators do."""
         self._sent_ids: list[str] = []
 
     async def run(self) -> None:
@@ -50,6 +60,8 @@ class Clients:
             await asyncio.sleep(chance.expovariate(1.0) * self._pace_s)
             if chance.random() < self._deploy_rate:
                 spawn(self._world.deployments.deploy())
+            if chance.random() < self._operate_rate:
+                spawn(self._world.operators.act())
             action = chance.random()
             if action < 0.8:
                 raw = [self._make_event(number) for _ in range(chance.choice((1, 1, 1, 3)))]
@@ -198,11 +210,11 @@ class Clients:
             node = self._world.node
             if node is not None:
                 with suppress(NodeDownError):
-                    body = {"data": {"k": number % 3}}
+                    body, began = {"data": {"k": number % 3}}, self._world.auditor.begin()
                     status, answer = await node.request(invoke_function, body, seed=seed, slug=slug)
                     if status == 200:
-                        self._world.auditor.acknowledge_invocation(answer["id"], slug)
+                        self._world.auditor.acknowledge_invocation(answer["id"], slug, began)
                     lost = self._chance.random() < self._world.network_faults.lost_answer
-                    if status in (200, 404) and not lost:
+                    if status in (200, 404, 429) and not lost:
                         return
             await asyncio.sleep(self._chance.expovariate(1.0) * 2)

@@ -6,6 +6,8 @@ what a function said about `cancelOn` when a run started holds for that run.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from inngest_server.apps.registration import parse_registration
@@ -13,8 +15,8 @@ from inngest_server.engine.facts import AppRemoved, Synced
 from inngest_server.engine.options import EngineUnavailableError
 
 from .apps import App
-from .drawing import draw_limits
 from .node import NodeDownError
+from .options import Rules, read_rules
 from .programs import CANCEL_EVENT, Function, Parallel, Program
 
 if TYPE_CHECKING:
@@ -84,9 +86,9 @@ class Deployments:
         if chance.random() < 0.2 and function.cron is None:
             function.hidden = not function.hidden
             self._seen[f"deploy: function {'removed' if function.hidden else 'back'}"] += 1
-        if chance.random() < 0.5:
-            self._seen["deploy: limits changed"] += 1
-            function.concurrency = draw_limits(chance) if chance.random() < 0.7 else []
+        if chance.random() < 0.4 and function.options_maker is not None:
+            self._seen["deploy: options changed"] += 1
+            function.options = function.options_maker.change(function.options)
         if chance.random() < 0.15:
             self._seen["deploy: cancelOn changed"] += 1
             function.cancel_event = None if function.cancel_event else CANCEL_EVENT
@@ -167,9 +169,22 @@ class Deployments:
         node = self._world.node
         if node is not None:
             try:
-                await node.answer_of(node.engine.ask(fact))
+                with self._offer(fact):
+                    await node.answer_of(node.engine.ask(fact))
             except (NodeDownError, EngineUnavailableError):
                 return
+
+    @contextmanager
+    def _offer(self, fact: AppRemoved | Synced) -> Iterator[None]:
+        """Let the auditor know what may be decided from now on, until it was, or never will be."""
+        number, rules = self._number(), dict[str, Rules]()
+        if isinstance(fact, Synced):
+            rules = {one.id: read_rules(one.to_json()) for one in fact.registration.functions}
+        self._world.auditor.offer(number, rules)
+        try:
+            yield
+        finally:
+            self._world.auditor.heard(number)
 
     async def sync(self, app: App) -> None:
         """Announce the app until the server has taken it."""
@@ -184,7 +199,9 @@ class Deployments:
             node = self._world.node
             if node is not None:
                 try:
-                    await node.answer_of(node.engine.ask(Synced(registration)))
+                    fact = Synced(registration)
+                    with self._offer(fact):
+                        await node.answer_of(node.engine.ask(fact))
                     self._earlier.append(wanted)
                     return
                 except (NodeDownError, EngineUnavailableError):

@@ -253,6 +253,11 @@ class FaultyStorage:
         await self._read(lambda: None)
         return found
 
+    async def count_runs(self, query: RunQuery) -> int:
+        found = await self._disk.rows.count_runs(query)
+        await self._read(lambda: None)
+        return found
+
     async def scan_runs(self, query: RunQuery) -> AsyncIterator[Sequence[FoundRun]]:
         async for page in self._disk.rows.scan_runs(query):
             await self._read(lambda: None)

@@ -2,9 +2,8 @@
 
 import random
 from collections import Counter
-from typing import Any
-
 from .apps import App, Kind, Observer, Server
+from .options import OptionsMaker
 from .programs import CANCEL_EVENT, EVENTS, Function, ProgramMaker, Step
 
 CRON_STEP_MS = 600_000
@@ -17,7 +16,14 @@ class Drawing:
     """Makes apps; `chance` is the world's, so that what is drawn depends on the seed alone."""
 
     def __init__(
-        self, seed: int, chance: random.Random, observer: Observer, server: Server, seen: Counter[str]
+        self,
+        seed: int,
+        chance: random.Random,
+        observer: Observer,
+        server: Server,
+        seen: Counter[str],
+        *,
+        pace_s: float,
     ) -> None:
         self._seed = seed
         self._chance = chance
@@ -25,6 +31,7 @@ class Drawing:
         self._server = server
         self._seen = seen
         self._children: list[str] = []
+        self._options = OptionsMaker(chance, pace_s=pace_s)
 
     def apps(self, cron_step_ms: int, *, skew_ms: int) -> list[App]:
         chance = self._chance
@@ -87,17 +94,9 @@ class Drawing:
             function.event = chance.choice(EVENTS)
             if chance.random() < 0.3:
                 function.expression = f"event.data.k == {chance.randrange(3)}"
-        if chance.random() < 0.5:
-            function.concurrency = draw_limits(chance)
+        function.options_maker = self._options
+        if chance.random() < 0.75:
+            function.options = self._options.make()
         if chance.random() < 0.4:
             function.cancel_event = CANCEL_EVENT
         return function
-
-
-def draw_limits(chance: random.Random) -> list[dict[str, Any]]:
-    limits: list[dict[str, Any]] = []
-    if chance.random() < 0.7:
-        limits.append({"limit": chance.choice((1, 1, 2, 3))})
-    if not limits or chance.random() < 0.4:
-        limits.append({"limit": chance.choice((1, 1, 2)), "key": "event.data.k"})
-    return limits

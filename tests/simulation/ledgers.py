@@ -1,4 +1,4 @@
-"""Books that the auditor keeps of one matter each: slots, schedules, owners of shards, the forgotten past."""
+"""Books that the auditor keeps of one matter each: schedules, owners of shards, the forgotten past."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,54 +7,13 @@ from itertools import pairwise
 
 from inngest_server.apps.records import CronRow
 from inngest_server.events.records import EventRow, MarkRow
-from inngest_server.runs.records import ItemRow, RunRow
+from inngest_server.runs.records import RunRow
 from inngest_server.storage.protocol import Batch
 from inngest_server.storage.records import MessageRow
 
-from .seen import Limit, Registered, Run, StoredEvent
+from .seen import Run, StoredEvent
 
 Wrong = Callable[[str], None]
-Bucket = tuple[str, str, str]
-
-
-class SlotBook:
-    """Who uses which slots of keyed concurrency limits."""
-
-    def __init__(self, wrong: Wrong) -> None:
-        self._wrong = wrong
-        self._holders: dict[Bucket, set[str]] = {}
-
-    def hold(self, row: ItemRow, run: Run, function: Registered, *, born: int, seq: int) -> None:
-        """A request goes out; `born` is when its item was made."""
-        if row.losses:
-            return  # Sent again: it keeps the slots it had.
-        self.stop(row)
-        # What it was granted while a limit was higher, or was none, it may use after that was lowered.
-        lists = [limits for _, limits in function.history]
-        held_from = [*[since for since, _ in function.history][1:], seq + 1]
-        since_birth = [
-            dict(_buckets(run, one)) for one, until in zip(lists, held_from, strict=True) if until >= born
-        ]
-        if function.changed == seq:
-            return  # Of several syncs in a batch only the last is seen, and it may come behind the request.
-        for bucket, _ in _buckets(run, function.limits):
-            holders = self._holders.setdefault(bucket, set())
-            holders.add(row.item_id)
-            if all(bucket in limits and len(holders) > limits[bucket] for limits in since_birth):
-                self._wrong(
-                    f"{len(holders)} calls of {function.slug} are in flight in {bucket}; "
-                    f"the limits are {[limits[bucket] for limits in since_birth]}"
-                )
-
-    def stop(self, row: ItemRow) -> None:
-        for holders in self._holders.values():
-            holders.discard(row.item_id)
-
-
-def _buckets(run: Run, limits: list[Limit]) -> list[tuple[Bucket, int]]:
-    return [
-        ((run.row.function_id, limit.key, repr(run.k) if limit.key else ""), limit.limit) for limit in limits
-    ]
 
 
 class CronBook:

@@ -6,10 +6,12 @@ memo are passed, the first ones without are *found*, and nothing behind them is 
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from inngest_server.wire.step_ids import hash_step_id
+
+from .options import Options, OptionsMaker
 
 EVENTS = ("shop/a", "shop/b", "shop/c")
 """Events that start functions and end waits."""
@@ -85,7 +87,10 @@ class Function:
     event: str | None = None
     expression: str | None = None
     retries: int = 2
-    concurrency: list[dict[str, Any]] = field(default_factory=list)
+    options: Options = Options()
+    """Its flow control."""
+    options_maker: OptionsMaker | None = None
+    """Who drew the options, and draws what a deployment changes."""
     cancel_event: str | None = None
     cron: str | None = None
     cron_jitter: str = ""
@@ -124,9 +129,8 @@ class Function:
                 }
             },
         }
-        if self.concurrency:
-            config["concurrency"] = self.concurrency
-        if self.cancel_event is not None:
+        config |= self.options.config()
+        if self.cancel_event is not None and self.options.batch is None:  # Source: protocol 2.7.
             config["cancel"] = [{"event": self.cancel_event, "if": MATCH_K}]
         return config
 

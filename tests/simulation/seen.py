@@ -8,6 +8,8 @@ import orjson
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow, WaitRow
 
+from .options import Rules
+
 
 @dataclass
 class Client:
@@ -56,12 +58,18 @@ class Run:
     """Step id to the moment before which it must not be over."""
     signals: set[str] = field(default_factory=set)
     """Names of signals that its code wants to wait for."""
-
-
-@dataclass
-class Limit:
-    limit: int
-    key: str
+    started: int = 0
+    """When its first request was sent."""
+    earlier_ms: int = 0
+    """By how much its priority moves it forward in a line."""
+    start_by_ms: int | None = None
+    """Before which its first request must be sent."""
+    is_of_window: bool = False
+    """Made of what a debounce or batch had collected."""
+    is_unclear: bool = False
+    """Made in the batch of a sync: nobody knows by which options."""
+    lock: tuple[str, str] | None = None
+    """The singleton that it holds: its function and the value of the key."""
 
 
 @dataclass
@@ -73,16 +81,27 @@ class Registered:
     expression: str | None
     max_attempts: int
     """The most that any version of it had."""
-    limits: list[Limit]
-    history: list[tuple[int, list[Limit]]]
-    """Every committed list of limits with the moment from which it held."""
+    rules: Rules
     url: str
     """Where it is called, without the query."""
     url_before: str
     cancels: bool
     jitters: bool
     active: bool
+    first_seen: int
     changed: int
+
+    def wants(self, name: str, data: dict[str, Any]) -> bool:
+        """Whether an event starts it, by its trigger."""
+        return self.event == name and _is_true(self.expression, data)
+
+
+def _is_true(expression: str | None, data: dict[str, Any]) -> bool:
+    """The few expressions that simulated triggers have, read without the server's own code."""
+    if not expression:
+        return True
+    path, _, value = expression.partition(" == ")
+    return data.get(path.removeprefix("event.data.")) == orjson.loads(value.replace("'", '"'))
 
 
 @dataclass

@@ -30,6 +30,7 @@ class WaitBook:
         events: dict[str, StoredEvent],
         acknowledged: dict[str, Client],
         damaged: set[str],
+        callers: dict[str, str],
     ) -> None:
         self._wrong = wrong
         self._seen = seen
@@ -38,6 +39,8 @@ class WaitBook:
         self._events = events
         self._acknowledged = acknowledged
         self._damaged = damaged
+        self._callers = callers
+        """Correlation ids of invocations that share a debounced run, with that run."""
         self.seq = 0
         self.open: dict[str, Wait] = {}
         self._closed: list[Wait] = []
@@ -148,7 +151,8 @@ class WaitBook:
         return event.row.name == wait.row.name and (not wait.row.expression or event.k == run.k)
 
     def _child_of(self, row: WaitRow) -> Run | None:
-        return next((run for run in self._runs.values() if run.row.parent == row.wait_id), None)
+        shared = self._runs.get(self._callers.get(row.wait_id, ""))
+        return next((run for run in self._runs.values() if run.row.parent == row.wait_id), shared)
 
     def _check_child_is_running(self, row: WaitRow) -> None:
         child = self._child_of(row)
@@ -164,7 +168,9 @@ class WaitBook:
         if child is not None and self._app_of(child) != self._app_of(parent):
             self._seen["invoke: from another app"] += 1
         if child is None:
-            if "could not find function" not in str(memo):
+            reasons = ("could not find function", "invoked function is rate limited", "function was skipped")
+            self._seen["invoke: refused by a rate limit"] += reasons[1] in str(memo)
+            if not any(reason in str(memo) for reason in reasons):
                 self._wrong(f"invocation {row.wait_id} got {payload!r} and has no run")
             return
         if not child.ended:

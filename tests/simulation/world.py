@@ -25,6 +25,7 @@ from inngest_server.engine import work as work_module
 from inngest_server.execution import compose as compose_module
 from inngest_server.execution.answers import read_answer
 from inngest_server.execution.http1 import Response
+from inngest_server.flow_control import batch as batch_module
 from inngest_server.runs.facts import Answered, CallFailed
 from inngest_server.runs.run import Limits
 
@@ -39,6 +40,7 @@ from .drawing import CRONS, Drawing
 from .event_loop import DeadlockError, LivelockError, SimulatedLoop, run_simulated
 from .network import Network, NetworkFaults
 from .node import Node, NodeDownError
+from .operators import Operators
 from .process import OWNER, hold
 
 SETTLE_DAYS = 60
@@ -79,6 +81,7 @@ class World:
         deploy_rate: float | None = None,
         edges: bool | None = None,
         sqlite: bool | None = None,
+        operate_rate: float | None = None,
     ) -> None:
         self.seed = seed
         chance = self.chance = random.Random(f"{seed} world")
@@ -94,7 +97,6 @@ class World:
         self.loop.hold = hold
         self.clock = WorldClock(self.loop)
         replay = f"seed {seed}; replay: python -m tests.simulation --seed {seed}"
-        self.auditor = Auditor(replay, self.clock.domain_ms, self.seen, keep_ms=MARK_LIFETIME_MS)
         self.shards = drawn(shards, 1, 4, 16)
         self._crash_rate = drawn(crash_rate, 0.0, 0.0003, 0.002)
         """Per callback that the loop runs."""
@@ -107,7 +109,7 @@ class World:
         self.limits = drawn(None, TIGHT_LIMITS, *[Limits()] * 9)
         self.cron_catch_up = drawn(None, "skip", "one", "all")
         self._event_count = drawn(events, 5, 15, 40)
-        self._pace_s = drawn(pace_s, 0.05, 0.05, 2.0, 2.0, 60.0, 60.0, 900.0, 900.0, 14_400.0)
+        self.pace_s = drawn(pace_s, 0.05, 0.05, 2.0, 2.0, 60.0, 60.0, 900.0, 900.0, 14_400.0)
         """Mean pause between what clients do."""
         self._damages = drawn(damage, *[False] * 9, True)
         self.is_signed = drawn(None, False, False, False, True)
@@ -125,6 +127,12 @@ class World:
             slow=drawn(slow_disk, 0.0, 0.02, 0.2),
             delay_s=drawn(disk_delay_s, 0.0005, 0.005, 0.2),
         )
+        self._is_healthy = not (self._crash_rate or disk or self.disk_faults.slow or self._jumps)
+        delay_s = self.disk_faults.delay_s
+        grant_ms = int(1000 * (240 if self.disk_faults.slow or disk else 0.2 + 100 * delay_s))
+        self.auditor = Auditor(
+            replay, self.clock.domain_ms, self.seen, keep_ms=MARK_LIFETIME_MS, grant_ms=grant_ms
+        )
         self.network_faults = NetworkFaults(
             refused=app / 4,
             lost_answer=app / 4,
@@ -135,19 +143,22 @@ class World:
             hangs=app / 50,
             slow=drawn(None, 0.0, 0.1),
         )
-        self.cron_step_ms = min(CRONS) if self._pace_s < 5000 else max(CRONS)
+        self.cron_step_ms = min(CRONS) if self.pace_s < 5000 else max(CRONS)
         app_skew_ms = drawn(None, 0, 0, 0, 2 * HOUR_MS)
-        self.apps = Drawing(seed, chance, self.auditor, self, self.seen).apps(
-            self.cron_step_ms, skew_ms=app_skew_ms
-        )
+        drawing = Drawing(seed, chance, self.auditor, self, self.seen, pace_s=self.pace_s)
+        self.apps = drawing.apps(self.cron_step_ms, skew_ms=app_skew_ms)
+        self._batch_bytes_max = drawn(None, *[batch_module.BATCH_BYTES_MAX] * 3, 200)
+        self.auditor.starts.batch_bytes_max = self._batch_bytes_max
+        self.operators = Operators(self)
         self.deployments = Deployments(self, changes_code=drawn(deploys_code, False, True))
         self.clients = Clients(
             self,
             count=self._event_count,
-            pace_s=self._pace_s,
+            pace_s=self.pace_s,
             skew_ms=client_skew_ms,
             edges=drawn(edges, False, False, True),
             deploy_rate=drawn(deploy_rate, 0.0, 0.0, 0.3),
+            operate_rate=drawn(operate_rate, 0.0, 0.0, 0.15, 0.4),
         )
         self.disk = Disk(
             self.shards, self.auditor, self.seen, keep_ms=MARK_LIFETIME_MS, is_sqlite=self._is_sqlite
@@ -166,6 +177,7 @@ class World:
         )
         self.node: Node | None = None
         """The process that clients reach; a paused one that woke up is none."""
+        self._is_settled = False
         self._woken: list[Node] = []
         self.logs: list[Any] = []
         """What nodes logged, when the world has run."""
@@ -285,7 +297,7 @@ class World:
         """The machine's clock is set, by hours, while everything runs."""
         chance = self.chance
         while self._crash_rate is not None:
-            await asyncio.sleep(chance.expovariate(1.0) * max(self._pace_s, 1.0) * 6)
+            await asyncio.sleep(chance.expovariate(1.0) * max(self.pace_s, 1.0) * 6)
             if not self._jumps:
                 return
             step_ms = chance.choice((-5, -1, 1, 5)) * HOUR_MS + chance.randrange(60_000)
@@ -295,9 +307,18 @@ class World:
             if self.node is not None and chance.random() < 0.5:
                 self.node.engine._wake_up()
 
+    async def _look_at_rest(self) -> None:
+        """Whenever nothing is to be decided for a moment: nobody waits without a reason."""
+        chance = random.Random(f"{self.seed} rest")
+        while not self._is_settled:
+            await asyncio.sleep(chance.expovariate(1.0) * min(self.pace_s, 60.0))
+            node = self.node
+            if node is not None and not node.is_paused and node.engine.failure is None and node.engine.is_resting:
+                self.auditor.check_rest()
+
     async def _damage(self) -> None:
         """A byte of a stored run changes."""
-        await asyncio.sleep(self.chance.random() * self._event_count * self._pace_s)
+        await asyncio.sleep(self.chance.random() * self._event_count * self.pace_s)
         live = [run_id for run_id, run in self.auditor.runs.items() if not run.ended and run.memos]
         if live and self._damages:
             run_id = self.chance.choice(live)
@@ -351,7 +372,9 @@ class World:
         Raises:
             AuditError: something was wrong.
         """
-        with quiet_logs() as self.logs, engine_bounds(*self._bounds, state_bytes=self._state_bytes):
+        with quiet_logs() as self.logs, engine_bounds(
+            *self._bounds, state_bytes=self._state_bytes, batch_bytes_max=self._batch_bytes_max
+        ):
             try:
                 run_simulated(self.loop, self._live(), at_end=self._resume_all)
             except (DeadlockError, LivelockError) as error:
@@ -393,6 +416,7 @@ class World:
             self.spawn(self._jump_clock())
         if self._damages:
             self.spawn(self._damage())
+        self.spawn(self._look_at_rest())
         await self.clients.run()
         await asyncio.sleep(self.chance.expovariate(1.0) * 600)
         await self.heal_and_settle()
@@ -408,13 +432,15 @@ class World:
                 if name != "delay_s":
                     setattr(faults, name, 0.0)
         await self.deployments.settle()
+        await self.operators.settle()
         ends_at = self.loop.time() + SETTLE_DAYS * 86_400
         pause_s = 1.0
         while self.loop.time() < ends_at and not self.auditor.problems:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 3600)
-            if self.node is not None and len(self._tasks) == 0 and self._is_idle(self.node):
+            if self.node is not None and len(self._tasks) <= 1 and self._is_idle(self.node):
                 break
+        self._is_settled = True
         auditor = self.auditor
         auditor.check_settled(self.disk.rows)
         auditor.check_crons(self.cron_step_ms, policy=self.cron_catch_up)
@@ -442,6 +468,8 @@ class World:
         """Whether all runs ended and no late answer is on its way; what stays is found afterwards."""
         engine = node.engine
         if engine.failure is not None or engine._inbox or node.driver.under_way:
+            return False
+        if len(engine.live.windows) or engine.live.jobs:
             return False
         return all(
             run.ended or (run_id in self.auditor.damaged and run_id in engine.held)
@@ -479,7 +507,16 @@ class World:
             ("waits", list(live.waits)),
             ("signals", live._signals),
             ("idle bytes", live._idle_bytes),
-            ("live timers", [timer for timer in live.timers._heap if live._is_alive(timer)]),
+            ("singletons", live._locks),
+            ("runs that make way", live.making_way),
+            ("windows", list(live.windows)),
+            ("changed windows", live.windows._changed),
+            ("bytes of windows", live.windows.kept_bytes),
+            ("jobs", live.jobs),
+            ("due jobs", live.due_jobs),
+            ("functions counted anew", [*live.rekeys, *live.rekeying]),
+            ("pauses", live.pauses),
+            ("live timers", [one for one in live.timers._heap if live._is_alive(one) and one.kind != "meter"]),
         ):
             if left:
                 note(f"an idle node has {name}: {left!r:.300}")
@@ -504,7 +541,9 @@ def quiet_logs() -> Iterator[list[Any]]:
 
 
 @contextmanager
-def engine_bounds(facts_per_batch: int, told_max: int, *, state_bytes: int) -> Iterator[None]:
+def engine_bounds(
+    facts_per_batch: int, told_max: int, *, state_bytes: int, batch_bytes_max: int
+) -> Iterator[None]:
     """Small batches show what large ones hide, a small state is fetched, and pruning comes less often."""
     with ExitStack() as patches:
         for module, name, value in (
@@ -512,6 +551,7 @@ def engine_bounds(facts_per_batch: int, told_max: int, *, state_bytes: int) -> I
             (work_module, "TOLD_MAX", told_max),
             (compose_module, "USE_API_STATE_BYTES", state_bytes),
             (retention_module, "INTERVAL_S", RETENTION_PAUSE_S),
+            (batch_module, "BATCH_BYTES_MAX", batch_bytes_max),
         ):
             patches.enter_context(mock.patch.object(module, name, value))
         yield

@@ -4,6 +4,8 @@
 // takes until the gate is open that the event names, if it names one: `POST /gates/<name>` opens it for good,
 // `POST /gates` opens all for which somebody waits.
 //
+// The packages are those of the folder in which it is started: `typescript_v3` has version 3 of the SDK.
+//
 // Environment: PORT; STEP_LOG, a file that gets one JSON line per step execution and per call request; VARIANT,
 // `relaxed` for one throttle less, `invalid` for a function that no server accepts; and what the SDK reads itself.
 
@@ -15,7 +17,8 @@ const express = require("express");
 const { Inngest, NonRetriableError, referenceFunction } = require("inngest");
 const { serve: serveFunctions } = require("inngest/express");
 
-const APP_ID = "flow-ts";
+const IS_V3 = require("./package.json").dependencies.inngest.startsWith("~3.");
+const APP_ID = IS_V3 ? "flow-ts3" : "flow-ts";
 const SERVE_PATH = "/api/inngest";
 const PORT = Number(process.env.PORT ?? 3000);
 const VARIANT = process.env.VARIANT ?? "";
@@ -48,7 +51,11 @@ function gate(name) {
 
 /** Serve a handler as function `<name>`. */
 function serve(name, handler, { event = `flow/${name}`, ...options } = {}) {
-  functions.push(client.createFunction({ id: name, triggers: [{ event }], ...options }, handler));
+  const triggers = [{ event }];
+  const fn = IS_V3
+    ? client.createFunction({ id: name, ...options }, triggers, handler)
+    : client.createFunction({ id: name, triggers, ...options }, handler);
+  functions.push(fn);
 }
 
 /** A step that records its execution and returns the event's number; `hold` waits for the gate. */

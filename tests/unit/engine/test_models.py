@@ -54,7 +54,8 @@ def _work(drawn: Sequence[tuple[Do, int]]) -> tuple[Do, ...]:
     """Requests with sleeps between, and where a sleep has no length with none."""
     work: list[Do] = []
     for request, sleep_ms in drawn:
-        work += [request, *([Do("sleep", sleep_ms)] if sleep_ms else [])]
+        # Odd, so that no sleep ends in the moment in which a debounced series or a batch does.
+        work += [request, *([Do("sleep", sleep_ms + 7)] if sleep_ms else [])]
     return tuple(work if work[-1].what == "request" else work[:-1])
 
 

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from inngest_server.flow_control.parking import Buckets, Parking, Rank, pause_bucket, split
+from inngest_server.flow_control.parking import (
+    AHEAD_MAX,
+    Buckets,
+    Parking,
+    Place,
+    Rank,
+    pause_bucket,
+    split,
+)
 from inngest_server.flow_control.throttle import Rate
 from tests.builders import T0_MS
 
@@ -239,6 +247,18 @@ def test_the_smaller_rank_is_first_although_it_waited_for_a_run_slot() -> None:
     assert lot.release("run1.1", "run1") == ["run3.0"]
 
 
+def test_a_bucket_that_is_stirred_and_still_shut_keeps_its_waiters() -> None:
+    lot = Lot({"f/1/": 1})
+    lot.rates["t/f/1/"] = SECOND
+    lot.park("first", (), ("t/f/1/",))
+    lot.park("older", ("f/1/",), ("t/f/1/",), age=9)
+    lot.table.hold("holder", ("f/1/",))
+    lot.park("younger", ("f/1/",))
+    lot.table.stir("t/f/1/")
+    assert lot.release("holder") == ["younger"]
+    assert lot.table.opens_at_ms("t/f/1/", lot.now_ms) == T0_MS + 1000
+
+
 def test_a_throttle_lets_one_through_at_each_moment_and_says_when_the_next_is() -> None:
     lot = Lot()
     lot.rates["t/f/1/"] = SECOND
@@ -267,6 +287,21 @@ def test_a_start_that_was_granted_and_never_sent_has_not_used_its_throttle() -> 
 
     assert lot.grant() == ["y"]
     assert lot.table.opens_at_ms("t/f/1/", lot.now_ms) is None
+
+
+def test_older_ones_whose_throttle_is_shut_again_do_not_keep_a_newer_one_of_another_key() -> None:
+    lot = Lot({"a/1": 3})
+    lot.rates.update({"t/f/1/": SECOND, "t/f/2/": SECOND})
+    lot.park("first", (), ("t/f/2/",))
+    for age, item in ((9, "x"), (8, "y")):
+        lot.park(item, ("a/1",), ("t/f/2/",), age=age)
+    for holder in ("p", "q", "r"):
+        lot.park(holder, ("a/1",))
+    lot.park("z", ("a/1",), ("t/f/1/",))
+    lot.now_ms += 1000
+
+    lot.table.stir("t/f/2/")
+    assert lot.release("p", "q", "r") == ["x", "z"]
 
 
 def test_nothing_of_a_throttle_is_used_while_another_bucket_is_shut() -> None:
@@ -337,6 +372,25 @@ def test_a_release_does_not_look_at_the_keys_that_it_cannot_serve(monkeypatch: p
         running += lot.release(running.pop(0))
     assert len(set(running)) == 5
     assert looks < 2_000 * 20
+
+
+def test_the_place_in_line_is_counted_up_to_a_bound() -> None:
+    lot = Lot({"a1": 0})
+    for n in range(AHEAD_MAX + 50):
+        # The ids of later ones are smaller in part, so that the heap is not sorted already.
+        lot.put(f"{n * 7919 % 100_003:06}", A, age=-n)
+    ranks = {rank[2]: rank for rank in lot.table._queues[F, A, ()].heap}
+    items = sorted(ranks, key=lambda item: ranks[item])
+    lot.put("other", AB)
+    lot.release(items[1])
+
+    def place(item: str) -> Place | None:
+        return lot.table.place_of(item, ranks[item])
+
+    assert place(items[0]) == Place(0, "a1", 1)
+    assert place(items[1]) is None
+    assert [place(items[n]).ahead for n in (2, 100, AHEAD_MAX)] == [1, 99, AHEAD_MAX - 1]  # type: ignore[union-attr]
+    assert [place(items[n]).ahead for n in (AHEAD_MAX + 2, -1)] == [AHEAD_MAX + 1] * 2  # type: ignore[union-attr]
 
 
 def test_the_names_of_a_set_say_what_an_item_holds_and_what_its_run() -> None:
@@ -455,6 +509,17 @@ class ParkingMachine(RuleBasedStateMachine):
     def change_limit(self, of: str, bucket: str, limit: int) -> None:
         self.lot.limits[bucket, of] = limit
         self.lot.table.ask_again(of)
+        self.grant()
+
+    @rule(data=st.data(), buckets=st.lists(st.sampled_from([*LIMITS, "t/f/1"]), min_size=1, unique=True))
+    def stir(self, data: st.DataObject, buckets: list[str]) -> None:
+        """Who is stirred need not have room; somebody may finish at the same time."""
+        for bucket in buckets:
+            self.lot.table.stir(bucket)
+        if self.model.held and data.draw(st.booleans()):
+            holder = data.draw(st.sampled_from(sorted(self.model.held)))
+            del self.model.held[holder]
+            self.lot.table.release(self.name(holder))
         self.grant()
 
     @rule(function_id=st.sampled_from([F, G]))

@@ -21,6 +21,11 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class ServerRefusedError(Exception):
     """The server did not answer, or not with what was asked; the message says what to try."""
 
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        """Of the server's answer; empty where it has none."""
+
 
 class Client:
     """A server under a URL."""
@@ -46,21 +51,21 @@ class Client:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
-                raise ServerRefusedError(self._why(error)) from error
+                raise self._refusal(error) from error
         except (OSError, ValueError) as error:
             raise ServerRefusedError(f"the server at {self.url} does not answer: {error}") from error
 
-    def _why(self, error: urllib.error.HTTPError) -> str:
+    def _refusal(self, error: urllib.error.HTTPError) -> ServerRefusedError:
         if error.code == 401:
-            return (
+            return ServerRefusedError(
                 f"the server at {self.url} wants its signing key: give --signing-key or INNGEST_SIGNING_KEY"
             )
         try:
             answer = json.load(error)
             hint = f"; {answer['hint']}" if answer["hint"] else ""
-            return f"{answer['message']}{hint}"
-        except (ValueError, KeyError, TypeError):
-            return f"the server at {self.url} refused: HTTP {error.code}, {error.reason}"
+            return ServerRefusedError(f"{answer['message']}{hint}", str(answer.get("code", "")))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return ServerRefusedError(f"the server at {self.url} refused: HTTP {error.code}, {error.reason}")
 
 
 def client_of(config: Config) -> Client:

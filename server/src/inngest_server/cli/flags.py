@@ -97,6 +97,7 @@ COMMANDS: Final = {
     "rerun": "Start a run again, from its start or from a step.",
     "fork": "Start a run with results of another one, some of them replaced, and execute the rest.",
     "jobs": "Show what is being done to many runs at once, and stop it.",
+    "explain": "Say why a run is not running, or what became of an event.",
     "doctor": "Check the database: that nothing is lost, stuck, left behind or damaged. --repair mends it.",
     "version": "Print the version.",
 }
@@ -108,9 +109,10 @@ OPERANDS: Final = {
     "jobs": "[ID | stop ID]",
     "rerun": "RUN_ID",
     "fork": "RUN_ID",
+    "explain": "RUN_ID | EVENT_ID",
 }
 """Commands that take words besides flags, and how the help writes those."""
-CLIENTS: Final = ("clock", "pause", "resume", "jobs", "rerun", "fork")
+CLIENTS: Final = ("clock", "pause", "resume", "jobs", "rerun", "fork", "explain")
 """Commands that ask a running server for something, with `cli/client.py`."""
 GLOBAL: Final = ("json", "verbose", "log-level")
 """Flags that may also stand before the command."""

@@ -72,6 +72,12 @@ neither kept nor replaced is executed again.
   inngest jobs 01M7XS5QAHR7NVEGQZWEPCV45A          how far one is, and what it could not decide
   inngest jobs stop 01M7XS5QAHR7NVEGQZWEPCV45A     what it did until now stays done
 """,
+    "explain": """\
+  inngest explain 01M7XS5QAHR7NVEGQZWEPCV45A     a run: what it has passed, and what holds it back since when
+  inngest explain order-1                        an event, by its sender's id or the one that sending returned
+
+An event has a line for each function that it concerns: which run it started, or which rule kept it from that.
+""",
     "clock": """\
   inngest clock                          what time it is there, and what comes next
   inngest clock +3d                      forward, through everything that is due on the way

@@ -44,6 +44,10 @@ def _run(words: Sequence[str]) -> int:
         from inngest_server.cli.again import again
 
         return again(config, arguments.operands)
+    if command == "explain":
+        from inngest_server.cli.explain import explain
+
+        return explain(config, arguments.operands)
     if command == "jobs":
         from inngest_server.cli.jobs import jobs
 

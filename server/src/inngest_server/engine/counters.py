@@ -47,7 +47,7 @@ def count_decision(tally: Tally, run: Run, decision: Decision) -> None:
             tally["step_output_bytes", function_id, ""] += len(entry.payload)
     if decision.ended and decision.row is not None:
         tally["run_ended", function_id, decision.row.status] += 1
-        if (skipped := find_skipped(decision.journal)) is not None:
+        if decision.row.status == RunStatus.SKIPPED and (skipped := find_skipped(decision.journal)):
             tally["run_skipped", function_id, skipped.reason] += 1
 
 

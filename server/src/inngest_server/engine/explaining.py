@@ -26,12 +26,13 @@ from inngest_server.explain.snapshot import (
     StartedRun,
     Usage,
     WindowView,
+    in_question,
 )
 from inngest_server.flow_control.keys import key_value
 from inngest_server.flow_control.parking import run_of
 from inngest_server.flow_control.records import WindowKind
 from inngest_server.runs.placement import possible_run_ids
-from inngest_server.runs.records import ItemState, JournalRow, RunRow, WaitKind
+from inngest_server.runs.records import ItemRow, ItemState, JournalRow, RunRow, WaitKind
 from inngest_server.wire import json
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def snapshot_of_run(
             is_live=False,
             batch_size=batch_size,
         )
-    buckets = _buckets(live, function, run, event, now_ms)
+    item = in_question(run.items.values())
+    buckets = _buckets(live, function, run, item, event, now_ms)
     unreached = live.unreached.get(function.row.app_id, {})
     return RunSnapshot(
         now_ms=now_ms,
@@ -75,7 +77,7 @@ def snapshot_of_run(
         terms=run.terms,
         items=list(run.items.values()),
         waits=list(run.waits.values()),
-        places=_places(live, run),
+        place=live.slots.place_of(item.item_id, sending.rank_of(run, item)) if item is not None else None,
         buckets=buckets,
         usages={bucket: _usage(engine, bucket, function.id) for bucket in buckets},
         unreached=frozenset([item_id for item_id in run.items if item_id in unreached]),
@@ -114,26 +116,18 @@ def _calls_waiting(engine: Engine, app_id: str) -> int | None:
 
 
 def _buckets(
-    live: Live, function: Function, run: Run, event: EventView | None, now_ms: int
+    live: Live, function: Function, run: Run, item: ItemRow | None, event: EventView | None, now_ms: int
 ) -> tuple[str, ...]:
-    """Those that the parked items of the run wait for; where none is, those that it would need."""
-    parked = [item for item in run.items.values() if item.state == ItemState.PARKED]
-    wanted = dict.fromkeys(bucket for item in parked for bucket in live.slots.set_of(item.item_id))
-    if not parked and event is not None:
-        wanted = dict.fromkeys([*function.step_buckets(event.body, now_ms), *live.slots.held_by(run.id)])
-        if run.row.started_at_ms is None:
-            wanted |= dict.fromkeys(function.run_buckets(event.body, now_ms))
-            wanted |= dict.fromkeys(function.throttle_buckets(event.body, now_ms))
-    return tuple(wanted)
-
-
-def _places(live: Live, run: Run) -> dict[str, Any]:
-    places = {
-        item.item_id: live.slots.place_of(item.item_id, sending.rank_of(run, item))
-        for item in run.items.values()
-        if item.state == ItemState.PARKED
-    }
-    return {item_id: place for item_id, place in places.items() if place is not None}
+    """Those that a parked item waits for; of any other run those that it would need."""
+    if item is not None and item.state == ItemState.PARKED:
+        return live.slots.set_of(item.item_id)
+    if event is None:
+        return ()
+    wanted = [*function.step_buckets(event.body, now_ms), *live.slots.held_by(run.id)]
+    if run.row.started_at_ms is None:
+        wanted += function.run_buckets(event.body, now_ms)
+        wanted += function.throttle_buckets(event.body, now_ms)
+    return tuple(dict.fromkeys(wanted))
 
 
 def _usage(engine: Engine, bucket: str, function_id: str) -> Usage:
@@ -240,7 +234,7 @@ def _windows(engine: Engine, functions: Sequence[Function], event: EventView) ->
     looked_at = 0
     for window in live.windows:
         looked_at += 1
-        if window.function_id in collecting and window.opened_at_ms <= event.received_at_ms:
+        if window.function_id in collecting:
             looked_at += window.count
             if event.internal_id in window.event_ids:
                 found[window.function_id] = _window_view(window, event.internal_id)
@@ -261,16 +255,16 @@ def _window_of_key(live: Live, function: Function, event: EventView) -> Window |
 
 def _window_view(window: Window, event_id: str) -> WindowView:
     return WindowView(
-        window.kind,
-        window.opened_at_ms,
-        window.due_at_ms,
-        window.deadline_ms,
-        window.period_ms,
-        window.newest_ts_ms,
-        window.count,
-        window.max_size,
-        window.size_bytes,
-        window.key_value,
-        event_id in window.event_ids,
-        window.event_ids[-1] if window.event_ids else "",
+        kind=window.kind,
+        opened_at_ms=window.opened_at_ms,
+        due_at_ms=window.due_at_ms,
+        deadline_ms=window.deadline_ms,
+        period_ms=window.period_ms,
+        newest_ts_ms=window.newest_ts_ms,
+        count=window.count,
+        max_size=window.max_size,
+        size_bytes=window.size_bytes,
+        key_value=window.key_value,
+        has_event=event_id in window.event_ids,
+        newest_event_id=window.event_ids[-1] if window.event_ids else "",
     )

@@ -56,7 +56,7 @@ class Retention:
     def _needed_ms(self, now_ms: int) -> int:
         """From when on events are kept in any case: open windows collect them, and no run refers to them yet.
 
-        An event may be a day older than the window that it opened: the same request was sent again.
+        An event may be a day older than the moment at which a window got it: the same request was sent again.
         """
         oldest_ms = self._engine.live.windows.oldest_ms()
         return now_ms if oldest_ms is None else oldest_ms - MARK_HOURS_MS

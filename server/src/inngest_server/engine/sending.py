@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 GRANTS_PER_SLICE = 100
 """Items that get their slots in one go: a raised limit or a resumed function may let very many through."""
+GRANTS_PER_BATCH = 250
+"""In one batch: who gets slots may end at once, as it waited too long, and so give them to the next."""
 METER_KEPT_MS = 1_000
 """For how long what a throttle was used is kept beyond its meaning, so that a busy one's row stays."""
 
@@ -190,7 +192,10 @@ def grant(work: Work, now_ms: int) -> None:
     """
     slots = work.live.slots
     if slots.is_stirred and not work.is_granting:
-        for item_id in slots.grant(now_ms, GRANTS_PER_SLICE):
+        at_most = min(GRANTS_PER_SLICE, GRANTS_PER_BATCH - work.grants)
+        granted = slots.grant(now_ms, at_most) if at_most > 0 else []
+        work.grants += len(granted)
+        for item_id in granted:
             work.told.append(Pending(ItemDue(item_id[:26], item_id)))
         if slots.is_stirred:
             work.is_granting = True

@@ -26,7 +26,7 @@ from inngest_server.events.records import MarkRow
 from inngest_server.flow_control import rate_limit, singleton
 from inngest_server.runs.errors import plain_error
 from inngest_server.runs.facts import CancelRequested, ChildEnded
-from inngest_server.runs.placement import possible_run_ids, shard_of
+from inngest_server.runs.placement import possible_run_ids, shard_of_run
 from inngest_server.runs.run import Run
 from inngest_server.runs.seed import Seed, plant
 from inngest_server.runs.skip import SkipReason, memo_of, skipped
@@ -108,7 +108,7 @@ def arrive(work: Work, start: Start, now_ms: int, parsed: dict[str, Any] | None 
     if cause is not Cause.AGAIN:
         rule = function.rate
         if rule is not None and not rule.counts_runs:
-            if (run_id := _known(work, start)) is not None:
+            if (run_id := _known(work, _ids_of(work, start))) is not None:
                 return run_id
             if not _is_allowed(work, start, rule, parsed, now_ms, Stage.ARRIVE):
                 return None
@@ -131,8 +131,8 @@ def begin(
     `further` are the other events of a batch, `callers` the correlation ids of all invocations that get the
     result of a debounced run.
     """
-    function = start.function
-    if (run_id := _known(work, start)) is not None:
+    function, ids = start.function, _ids_of(work, start)
+    if (run_id := _known(work, ids)) is not None:
         return run_id
     rule = function.rate
     if rule is not None and rule.counts_runs and start.cause is not Cause.AGAIN:
@@ -154,7 +154,7 @@ def begin(
                 return skip(work, start, SkipReason.SINGLETON, now_ms, collected, blocked_by=blocked_by)
             case singleton.Start(cancels):
                 _make_way(work, start, cancels)
-    new = _new(work, start, now_ms, collected, singleton=lock)
+    new = _new(work, start, _id_now(start, ids), now_ms, collected, singleton=lock)
     if start.seed is not None:
         new, entries = plant(new, start.seed, now_ms)
         work.batch.journal.extend(entries)
@@ -177,7 +177,7 @@ def skip(
 
     `about` is what its journal says more.
     """
-    new = _new(work, start, now_ms, collected)
+    new = _new(work, start, run_id_of(work, start), now_ms, collected)
     row, entry = skipped(new.row, reason, now_ms, **about)
     work.put(row)
     work.batch.journal.append(entry)
@@ -190,13 +190,21 @@ def skip(
 
 def run_id_of(work: Work, start: Start) -> str:
     """The id that the run of a start has if it is made now."""
-    limited, free = possible_run_ids(start.function.id, start.origin, start.created_at_ms, work.shard_count)
+    return _id_now(start, _ids_of(work, start))
+
+
+def _ids_of(work: Work, start: Start) -> tuple[str, str]:
+    """The ids that the run of a start may have got; made once for a start, for hashing is not free."""
+    return possible_run_ids(start.function.id, start.origin, start.created_at_ms, work.shard_count)
+
+
+def _id_now(start: Start, ids: tuple[str, str]) -> str:
+    limited, free = ids
     return limited if start.function.limits else free
 
 
-def _known(work: Work, start: Start) -> str | None:
+def _known(work: Work, ids: tuple[str, str]) -> str | None:
     """The run of this very start if it is live: then the start came before."""
-    ids = possible_run_ids(start.function.id, start.origin, start.created_at_ms, work.shard_count)
     # Both, because the function may have got or lost its limits since.
     return next((run_id for run_id in ids if work.live.find_run(run_id) is not None), None)
 
@@ -204,6 +212,7 @@ def _known(work: Work, start: Start) -> str | None:
 def _new(
     work: Work,
     start: Start,
+    run_id: str,
     now_ms: int,
     collected: Collected,
     *,
@@ -214,8 +223,8 @@ def _new(
     if parent is None and others:
         parent = others[0]
     new = start_run(
-        run_id_of(work, start),
-        shard=shard_of(function.id if function.limits else f"{function.id}/{start.origin}", work.shard_count),
+        run_id,
+        shard=shard_of_run(run_id),
         function_id=function.id,
         version=function.row.version,
         config=function.config,
@@ -264,7 +273,7 @@ def _is_allowed(
     callers: Sequence[str] = (),
 ) -> bool:
     """Whether the start goes on now. If the limit's state is not known, it does so once it was read."""
-    meter = rule.meter_of(parsed, now_ms)
+    meter = rule.meter_of(parsed, start.event.received_at_ms)  # As `_meters`, whatever the time is now.
     if meter is None:
         return True
     tat_ns = _find_tat_ns(work, meter.name, now_ms)
@@ -303,7 +312,7 @@ def _drop(
         "gate": "idempotency" if rule.is_idempotency else "rateLimit",
         "at": now_ms,
         "until": verdict.until_ms,
-        "key": meter.key.text,
+        "key": meter.key.text[: windows.KEY_CHARS_SHOWN],
     }
     key = note_key(start.event.internal_id, function.id)
     expires_at_ms = now_ms + NOTE_LIFETIME_MS
@@ -314,7 +323,8 @@ def note_key(event_id: str, function_id: str) -> str:
     """Key of the mark that says why an event (by internal id) did not start a function.
 
     Its value is a JSON object: `gate` (`rateLimit` or `idempotency`), `at` and `until` (epoch milliseconds:
-    when it was dropped, and from when on another event is not), `key` (the value of the limit's key, a text).
+    when it was dropped, and from when on another event is not), `key` (how the value of the limit's key
+    begins, a text).
     """
     return f"why/{event_id}/{function_id}"
 
@@ -337,22 +347,23 @@ def meters_of(work: Work, fact: EventsSent | StartDue, now_ms: int) -> list[str]
     found: list[str] = []
     if isinstance(fact, StartDue):
         function = work.functions.find(fact.asked.function_id)
-        return _meters(function, fact.event, now_ms) if function is not None else []
+        return _meters(function, fact.event) if function is not None else []
     for event in fact.events:
         if isinstance(fact, InvokeSent):
             function = work.functions.find(fact.function)
-            found += _meters(function, event, now_ms) if function is not None else []
+            found += _meters(function, event) if function is not None else []
         elif work.functions.limits_rate(event.name):
             for function in work.functions.match_rate_limited(
                 event.name, json.parse_kept(event.body), now_ms
             ):
-                found += _meters(function, event, now_ms)
+                found += _meters(function, event)
     return found
 
 
-def _meters(function: Function, event: Event, now_ms: int) -> list[str]:
+def _meters(function: Function, event: Event) -> list[str]:
     rule = function.rate
-    meter = rule.meter_of(json.parse_kept(event.body), now_ms) if rule is not None else None
+    # A key may ask for the time: what is read must be what is looked for when the event is decided.
+    meter = rule.meter_of(json.parse_kept(event.body), event.received_at_ms) if rule is not None else None
     return [meter.name] if meter is not None else []
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from inngest_server.engine.work import Work
 
 KEY_CHARS_SHOWN = 200
-"""Of a key's value: a row of a window keeps it for people only."""
+"""Of a key's value, where a row keeps it for people only."""
 EVENT_BYTES = 600
 """Roughly what an event takes of memory besides its body."""
 
@@ -57,6 +57,7 @@ class Window:
         "opened_at_ms",
         "period_ms",
         "shard",
+        "since_ms",
         "size_bytes",
     )
 
@@ -81,6 +82,8 @@ class Window:
         """The moment of its timer, which is not moved when the window's own moment is: it fires, and is set
         again."""
         self.is_stored = is_stored
+        self.since_ms = row.opened_at_ms
+        """When the first of the events came that it has now; after a restart it may be too early."""
 
     @property
     def name(self) -> str:
@@ -127,7 +130,7 @@ class Windows:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._all: dict[str, Window] = {}
-        """By id, in the order in which they opened."""
+        """By id, in the order of their `since_ms`."""
         self._open: dict[str, Window] = {}
         """Those that may take events, by name."""
         self._changed: dict[str, Window] = {}
@@ -141,7 +144,6 @@ class Windows:
         return len(self._all)
 
     def __iter__(self) -> Iterator[Window]:
-        """In the order in which they opened."""
         return iter(self._all.values())
 
     def clear(self) -> None:
@@ -166,9 +168,9 @@ class Windows:
         return window if window is not None and window.due_at_ms > now_ms else None
 
     def oldest_ms(self) -> int | None:
-        """When the first of them was opened."""
+        """From when on their events came."""
         oldest = next(iter(self._all.values()), None)
-        return oldest.opened_at_ms if oldest is not None else None
+        return oldest.since_ms if oldest is not None else None
 
     def load(self, rows: list[WindowRow], timers: Timers) -> None:
         """Take in what is stored."""
@@ -206,6 +208,11 @@ class Windows:
     def _drop(self, window: Window) -> None:
         window.kept = None
         self.kept_bytes -= self._kept.pop(window.id, 0)
+
+    def renew(self, window: Window, now_ms: int) -> None:
+        """Note that a debounce needs none of its former events any more: it may be pushed back for ever."""
+        window.since_ms = now_ms
+        self._all[window.id] = self._all.pop(window.id)
 
     def change(self, window: Window) -> None:
         """Its row goes into the next batch."""
@@ -289,6 +296,7 @@ def take_debounce(work: Work, start: Start, event: dict[str, Any], now_ms: int) 
         window.event_ids = [start.event.internal_id]
         window.newest_ts_ms, window.size_bytes = start.event.ts_ms, len(start.event.body)
         windows.keep(window, start.event)
+        windows.renew(window, now_ms)
     if start.parent is not None:
         window.callers = [*(window.callers or ()), start.parent]
     windows.change(window)

@@ -13,7 +13,7 @@ import structlog
 from inngest_server.clock import RandomSource
 from inngest_server.engine import events, sending, timeouts
 from inngest_server.engine.counters import Tally, count_decision
-from inngest_server.engine.facts import EventsSent, Pending, StandDown, StartDue
+from inngest_server.engine.facts import EventsSent, Pending, RunRekeyed, StandDown, StartDue
 from inngest_server.engine.functions import Functions
 from inngest_server.engine.held import Held, HeldKind, HeldTable
 from inngest_server.engine.live import Live, Shard
@@ -83,6 +83,8 @@ class Work:
         """What the batch does, counted once it is durable."""
         self.replies: list[Pending] = []
         self.calls: list[Call] = []
+        self.grants = 0
+        """Parked items that got their slots in this batch."""
         self.touched: dict[str, Run] = {}
         self.notes: list[tuple[str, dict[str, Any]]] = []
         """Log lines about runs, said once what they tell is durable."""
@@ -100,12 +102,14 @@ class Work:
         """Start the next batch; what the last one held is in the caller's hands."""
         self.batch, self.replies, self.calls, self.touched = Batch(), [], [], {}
         self.tally = Tally()
+        self.grants = 0
         self.notes = []
 
     def forget(self) -> None:
         """Drop everything: memory is loaded again."""
         self.begin()
         self.told.clear()
+        self.reading = None
         self.is_granting = False
         self.messaged.clear()
         self.undecided.clear()
@@ -199,6 +203,9 @@ class Work:
             self.live.windows.arm(window, timers)
         if (run := self.live.find_run(entity)) is not None:
             self.set_timers(run)
+            if run.row.started_at_ms is not None and self.functions.get(run.row.function_id).limits:
+                # It was passed over if they were counted elsewhere meanwhile.
+                self.tell(RunRekeyed(run.id, run.row.function_id))
 
     def set_timers(self, run: Run) -> None:
         """Let what a run waits for happen again: facts about it came to nothing while it was held."""
@@ -237,7 +244,7 @@ class Work:
             item = run.items.pop(item_id)
             self.live.item_counts[row.function_id, item.state] -= 1
             batch.remove(ItemRow, item_id, item.shard)
-            if item.slots or decision.ended:
+            if item.slots or decision.ended or item.state == ItemState.PARKED:
                 self.live.slots.release(item_id)
             self.note_reach(run, item_id, None)
         if decision.ended:

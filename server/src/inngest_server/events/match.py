@@ -3,12 +3,15 @@
 Source: protocol 2.7 and 5.1.
 """
 
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from inngest_server.events.expressions import Expression, compile_expression
 
 T = TypeVar("T")
+
+NAMES_KEPT = 500
+"""Event names whose possible triggers are kept: every event asks for them several times."""
 
 
 class TriggerIndex(Generic[T]):
@@ -28,7 +31,7 @@ class TriggerIndex(Generic[T]):
 
     def knows(self, event_name: str) -> bool:
         """Whether any trigger could match an event of that name."""
-        return any(key in self._by_name for key in trigger_names(event_name))
+        return not self._by_name.keys().isdisjoint(trigger_names(event_name))
 
     def match(self, event_name: str, event: dict[str, Any], now_ms: int) -> list[T]:
         """Owners whose trigger matches, each once however many of its triggers do.
@@ -43,12 +46,15 @@ class TriggerIndex(Generic[T]):
         return found
 
 
-def trigger_names(event_name: str) -> Iterator[str]:
+@lru_cache(maxsize=NAMES_KEPT)
+def trigger_names(event_name: str) -> tuple[str, ...]:
     """What a trigger for it may be called: the name itself and each wildcard that covers it.
 
     `a/b.c` is covered by `a/*` and `a/b.*`.
     """
-    yield event_name
-    for position, character in enumerate(event_name):
-        if character in "/." and position + 1 < len(event_name):
-            yield event_name[: position + 1] + "*"
+    wildcards = [
+        event_name[: position + 1] + "*"
+        for position, character in enumerate(event_name[:-1])
+        if character in "/."
+    ]
+    return event_name, *wildcards

@@ -12,7 +12,7 @@ from inngest_server.explain.words import duration, shortened
 from inngest_server.runs.records import RunStatus
 from inngest_server.runs.skip import SkipReason
 
-ORDER = ("archived", "paused", "singleton", "timeouts", "cancelled", "backoff")
+ORDER = ("archived", "paused", "singleton", "backoff", "timeouts", "cancelled")
 """Gates that may have ended a run."""
 
 

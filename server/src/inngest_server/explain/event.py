@@ -15,7 +15,7 @@ from inngest_server.explain.gate import Fact, Gate, Verdict, first_shut, moment
 from inngest_server.explain.near import near_miss
 from inngest_server.explain.origin import resume_action, run_link
 from inngest_server.explain.snapshot import EventSnapshot, FunctionView, StartedRun, WindowView
-from inngest_server.explain.words import count, duration, listed, shortened
+from inngest_server.explain.words import NAMED_MAX, count, duration, listed, shortened
 from inngest_server.flow_control import batch, debounce
 from inngest_server.flow_control.records import WindowKind
 from inngest_server.runs.skip import SkipReason
@@ -23,6 +23,8 @@ from inngest_server.wire.times import format_rfc3339
 
 ROWS_MAX = 200
 NEAR_MAX = 20
+DECIDED_WITHIN_MS = 1_000
+"""An event may have come so much earlier than the window that it opened."""
 STARTED = "started"
 
 
@@ -128,7 +130,10 @@ def _summary(shot: EventSnapshot, rows: Sequence[Row], near: Sequence[Near]) -> 
     about = f"Event {shortened(shot.event.name)}"
     if rows:
         clauses = [f"{row.function} {row.says}" for row in rows]
-        return f"{about}: {listed(clauses)}."
+        shown = clauses[:NAMED_MAX]
+        if len(clauses) > len(shown):
+            shown.append(f"{count(len(clauses) - len(shown), 'other function')}")
+        return f"{about}: {'; '.join(shown)}."
     if near:
         hints = [f"{one.trigger} of {one.function} ({one.why})" for one in near]
         return f"{about} starts no function; similar: {listed(hints)}."
@@ -145,7 +150,10 @@ def _row(shot: EventSnapshot, function: FunctionView) -> Row:
     matched = _matched(shot, function)
     gates: list[Gate] = [matched]
     # A skipped run says that it came through everything before.
-    gates += [_skipped(function, runs[-1])] if runs else _on_record(shot, function)
+    if runs:
+        gates.append(_skipped(function, runs[-1]))
+    elif matched.verdict is Verdict.PASS:
+        gates += _on_record(shot, function)
     if first_shut(gates) is None:
         gates.append(_not_known(shot))
     return Row(function=function.slug, gates=gates, runs=runs)
@@ -216,6 +224,9 @@ def _on_record(shot: EventSnapshot, function: FunctionView) -> list[Gate]:
         gates.append(Gate(id=gate_id, verdict=Verdict.PASS, says="did not drop it"))
     if config.debounce is not None:
         gates.append(_debounce(shot, window))
+    if function.pause is not None and window is not None and window.has_event:
+        says = "is paused now: the run will be skipped, unless it is resumed before"
+        gates.append(Gate(id="paused", verdict=Verdict.SKIP, says=says, since_ms=function.pause.paused_at_ms))
     return gates
 
 
@@ -300,7 +311,7 @@ def _debounce(shot: EventSnapshot, window: WindowView | None) -> Gate:
             facts=facts,
             key=window.key_value or None,
         )
-    if window is not None and window.opened_at_ms <= shot.event.received_at_ms:
+    if window is not None and window.opened_at_ms <= shot.event.received_at_ms + DECIDED_WITHIN_MS:
         newest = window.newest_event_id
         says = f"did not start: a newer event of its key, {newest}, took its place in the debounce"
         link = f"/api/ui/v1/events/{newest}/explain"

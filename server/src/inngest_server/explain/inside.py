@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from inngest_server.events.expressions import CompileError
 from inngest_server.explain.expressions import put_in
 from inngest_server.explain.gate import Action, Fact, Gate, Verdict, moment
-from inngest_server.explain.journal import is_of_race, step_name
+from inngest_server.explain.journal import step_name, steps_of_races
 from inngest_server.explain.origin import run_link
 from inngest_server.explain.snapshot import RunSnapshot
 from inngest_server.explain.under_way import what
@@ -56,7 +56,7 @@ def _siblings(shot: RunSnapshot, waits: Sequence[WaitRow], item: ItemRow | None)
             else (f"beside it {count(total - 1, 'other')} of its steps are open")
         )
         return Gate(id="siblings", verdict=Verdict.PASS, says=says, facts=facts)
-    is_race = all(is_of_race(shot, wait.step_id) for wait in waits)
+    is_race = steps_of_races(shot).issuperset([wait.step_id for wait in waits])
     moments = [wait.fires_at_ms for wait in waits]
     return Gate(
         id="siblings",

@@ -33,12 +33,12 @@ def step_name(shot: RunSnapshot, step_id: str) -> str:
     return step_id
 
 
-def is_of_race(shot: RunSnapshot, step_id: str) -> bool:
-    """Whether the end of that step alone lets the run go on."""
-    return any(
-        entry.step_id == step_id and entry.kind == JournalKind.OPENED and meta_of(entry).get("race")
-        for entry in shot.journal
-    )
+def steps_of_races(shot: RunSnapshot) -> frozenset[str]:
+    """The steps whose end alone lets the run go on."""
+    opened = [
+        entry for entry in shot.journal if entry.kind == JournalKind.OPENED and b'"race":' in entry.meta
+    ]
+    return frozenset([entry.step_id for entry in opened if meta_of(entry).get("race")])
 
 
 def find_failure(shot: RunSnapshot, item: ItemRow) -> Failure | None:

@@ -23,10 +23,10 @@ _ORDER = ("r", "a", "e", "")
 def gates_of_limits(shot: RunSnapshot, item: ItemRow | None) -> list[Gate]:
     """Those gates, for the item in question; an item that is not parked has passed or not reached them."""
     parked = item if item is not None and item.state == ItemState.PARKED else None
-    place = shot.places.get(parked.item_id) if parked is not None else None
+    place = shot.place if parked is not None else None
     return [
         _archived(shot),
-        _paused(shot, item, parked),
+        _paused(shot, parked),
         _singleton(shot, parked),
         _scheduled(shot, item),
         _priority(shot, place),
@@ -55,7 +55,7 @@ def _archived(shot: RunSnapshot) -> Gate:
     )
 
 
-def _paused(shot: RunSnapshot, item: ItemRow | None, parked: ItemRow | None) -> Gate:
+def _paused(shot: RunSnapshot, parked: ItemRow | None) -> Gate:
     pause = shot.function.pause
     if pause is None:
         return Gate(id="paused", verdict=Verdict.PASS, says="its function is not paused")
@@ -167,7 +167,7 @@ def _throttle(
     return Gate(
         id=gate_id,
         verdict=Verdict.WAIT,
-        says=f"waits for its throttle{_of_key(text)}, which lets a run start every {every_ms / 1000:g} s{line}",
+        says=f"waits for its throttle{_of_key(text)}, a start every {every_ms / 1000:g} s{line}",
         since_ms=parked.due_at_ms,
         eta_ms=opens_at_ms + ahead * every_ms,
         ends="when its turn comes",
@@ -195,9 +195,7 @@ def _slot(shot: RunSnapshot, bucket: str, parked: ItemRow | None, place: Place |
         return Gate(
             id=gate_id,
             verdict=Verdict.PASS,
-            says="has room"
-            if not any(one.run == shot.row.run_id for one in usage.holders)
-            else "holds a slot",
+            says="holds a slot" if is_holder else "has room",
             key=text,
             limit=usage.limit,
             used=usage.held,

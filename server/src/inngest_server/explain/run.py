@@ -5,12 +5,10 @@ from inngest_server.explain.gate import Action, Explanation, Fact, Gate, Verdict
 from inngest_server.explain.inside import gates_inside
 from inngest_server.explain.limits import gates_of_limits
 from inngest_server.explain.origin import cancel_action, gates_before
-from inngest_server.explain.snapshot import RunSnapshot
+from inngest_server.explain.snapshot import RunSnapshot, in_question
 from inngest_server.explain.under_way import gates_under_way
 from inngest_server.explain.words import duration
 from inngest_server.runs.records import ItemRow, ItemState, RunStatus, WaitKind
-
-_FIRST = {ItemState.SENT: 0, ItemState.PARKED: 1, ItemState.QUEUED: 2}
 
 
 def explain_run(shot: RunSnapshot) -> Explanation:
@@ -25,7 +23,7 @@ def explain_run(shot: RunSnapshot) -> Explanation:
         summary = f"Run {run_id} {summary_of_ended(shot, first_shut(gates))}."
         state = RunStatus(shot.row.status).value.lower()
         return Explanation(run=run_id, at_ms=shot.now_ms, state=state, summary=summary, gates=gates)
-    item = in_question(shot)
+    item = in_question(shot.items)
     limits = gates_of_limits(shot, item)
     is_held_back = first_shut(limits) is not None
     gates = [
@@ -43,16 +41,7 @@ def explain_run(shot: RunSnapshot) -> Explanation:
         state=_state(shot, item, blocking),
         summary=f"Run {run_id} {_sentence(shot, blocking)}.",
         gates=gates,
-        actions=[*blocking.actions, cancel_action(run_id)],
-    )
-
-
-def in_question(shot: RunSnapshot) -> ItemRow | None:
-    """The item that is explained; None where the run has no work."""
-    return min(
-        shot.items,
-        key=lambda item: (_FIRST[ItemState(item.state)], item.due_at_ms, item.item_id),
-        default=None,
+        actions=[*blocking.actions, cancel_action(run_id)._replace(label="Cancel this run")],
     )
 
 

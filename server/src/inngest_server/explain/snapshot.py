@@ -3,7 +3,7 @@
 Gathered by the engine (`engine/explaining.py`), which knows all of it in memory; nothing here changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from inngest_server.flow_control.concurrency import Counted
 from inngest_server.flow_control.parking import Place
 from inngest_server.flow_control.records import PauseRow, TermsRow, WindowKind
 from inngest_server.flow_control.throttle import Rate, Throttled
-from inngest_server.runs.records import ItemRow, JournalRow, RunRow, WaitRow
+from inngest_server.runs.records import ItemRow, ItemState, JournalRow, RunRow, WaitRow
 
 
 class AppView(NamedTuple):
@@ -88,10 +88,10 @@ class RunSnapshot:
     terms: TermsRow | None = None
     items: Sequence[ItemRow] = ()
     waits: Sequence[WaitRow] = ()
-    places: Mapping[str, Place] = field(default_factory=dict[str, Place])
-    """Of the parked items, where they stand in line."""
+    place: Place | None = None
+    """Of the item in question, if it is parked: where it stands in line."""
     buckets: Sequence[str] = ()
-    """Those in which the run's next request needs room, or its parked item waits for room."""
+    """Those in which the run's next request needs room, or the item in question waits for room."""
     usages: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
     """By bucket."""
     unreached: frozenset[str] = frozenset()
@@ -103,7 +103,18 @@ class RunSnapshot:
     """Events of a run on a batch."""
 
 
-class WindowView(NamedTuple):
+_FIRST = {ItemState.SENT: 0, ItemState.PARKED: 1, ItemState.QUEUED: 2}
+
+
+def in_question(items: Iterable[ItemRow]) -> ItemRow | None:
+    """The item of a run that is explained, which is furthest; None where there is no work."""
+    return min(
+        items, key=lambda item: (_FIRST[ItemState(item.state)], item.due_at_ms, item.item_id), default=None
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowView:
     """A window that collects events."""
 
     kind: WindowKind
@@ -112,7 +123,7 @@ class WindowView(NamedTuple):
     deadline_ms: int | None
     period_ms: int
     newest_ts_ms: int
-    count: int  # type: ignore[assignment]
+    count: int
     max_size: int
     size_bytes: int
     key_value: str

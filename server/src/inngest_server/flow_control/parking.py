@@ -175,17 +175,17 @@ class Parking:
                 return is_full(limit, len(self._holders.get(bucket, ())))
 
     def place_of(self, item_id: str, rank: Rank) -> Place | None:
-        """Where a parked item stands, given its rank; None if it does not wait. Looks at few that come after."""
+        """Where a parked item stands, given its rank; None if it does not wait."""
         queue = self._waiting.get(item_id)
         if queue is None or queue.watched is None:
             return None
         heap, waiting, ahead, nodes = queue.heap, self._waiting, 0, [0]
-        # What is below a larger one in a heap is larger too.
+        size = len(heap)
+        # Level by level, for what is below a larger one in a heap is larger too.
         while nodes and ahead <= AHEAD_MAX:
-            node = nodes.pop()
-            if node < len(heap) and heap[node] < rank:
-                ahead += waiting.get(heap[node][2]) is queue
-                nodes += (2 * node + 1, 2 * node + 2)
+            smaller = [node for node in nodes if node < size and heap[node] < rank][: AHEAD_MAX + 1 - ahead]
+            ahead += len([node for node in smaller if waiting.get(heap[node][2]) is queue])
+            nodes = [below for node in smaller for below in (2 * node + 1, 2 * node + 2)]
         return Place(ahead, queue.watched, self._watchers[queue.watched].count - 1)
 
     def waiting_of(self, function_id: str) -> list[str]:
@@ -278,6 +278,8 @@ class Parking:
         for (owner, _, _), queue in self._queues.items():
             if owner == function_id:
                 self._ask(queue)
+                # At another rate they may open sooner.
+                self._metered |= {bucket: None for bucket in queue.starts if kind_of(bucket) == "t"}
 
     @property
     def is_stirred(self) -> bool:
@@ -364,7 +366,8 @@ class Parking:
         """One of the same group that may go now, has a smaller rank, and watches another stirred bucket."""
         found, least = None, self._head(queue)
         for other in self._stirred if len(self._stirred) <= _STIRRED_FEW else ():
-            watchers = self._watchers.get(other) if other != bucket else None
+            is_asked = other != bucket and not self.is_shut(other, queue.function_id, now_ms)
+            watchers = self._watchers.get(other) if is_asked else None
             groups = watchers.functions.get(queue.function_id) if watchers is not None else None
             group = groups.get(queue.steps) if groups is not None else None
             while group and (first := self._top(group, other)) is not None:

@@ -28,9 +28,10 @@ def possible_run_ids(function_id: str, origin: str, created_at_ms: int, shard_co
 
     `origin` is the internal id of the event, or the correlation id of the invocation, that caused it.
     """
-    return (
-        make_run_id(created_at_ms, shard_of(function_id, shard_count), function_id, origin),
-        make_run_id(created_at_ms, shard_of(f"{function_id}/{origin}", shard_count), function_id, origin),
+    digest = _digest((function_id, origin))[:9]
+    limited, free = shard_of(function_id, shard_count), shard_of(f"{function_id}/{origin}", shard_count)
+    return ulid.encode(created_at_ms, bytes((limited,)) + digest), ulid.encode(
+        created_at_ms, bytes((free,)) + digest
     )
 
 

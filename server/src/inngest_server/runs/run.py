@@ -136,8 +136,8 @@ class Content:
     def size_bytes(self) -> int:
         """Roughly what it takes of memory, without what `forget_parsed` gives back."""
         requests = sum([len(request) for request in self.requests.values()])
-        events = len(self.event_body) + sum([len(body) for body in self.further])
-        return events + self.state_bytes + self.canonical_bytes + requests
+        further = sum([len(body) for body in self.further]) if self.further else 0
+        return len(self.event_body) + further + self.state_bytes + self.canonical_bytes + requests
 
     @property
     def known(self) -> Known:

@@ -69,7 +69,7 @@ async def explain_one_event(request: Request) -> Reply:
             404,
             f"there is no event {request.params['event_id'][:100]!r}",
             code="event_not_found",
-            hint="ids of senders are known for 24 hours, those that sending returned for as long as the event",
+            hint="ids of senders are known for 24 hours, those that sending returned as long as the event",
         )
     [body] = await bodies_of(context, [row])
     event = await context.lane.do(lambda: event_view(row, body))
@@ -102,7 +102,7 @@ def _check_memory(context: Context) -> None:
     if failure is not None:
         raise RequestRejectedError(
             503,
-            f"the server knows nothing of what is under way: {failure}",
+            f"the server is loading what is under way: {failure}",
             code="unavailable",
             retry_after_s=1,
         )
@@ -115,7 +115,9 @@ def _has_ended(history: RunHistory) -> bool:
 async def _event_of(context: Context, run: RunRow) -> EventView | None:
     rows = await context.storage.salvage(EventRow, [run.event_id])
     row = rows[0] if rows else None
-    return event_view(row, row.body) if row is not None and row.body else None
+    if row is None or not row.body:
+        return None
+    return await context.lane.do(lambda: event_view(row, row.body))
 
 
 async def _batch_size(context: Context, run: RunRow) -> int:
