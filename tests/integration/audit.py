@@ -20,11 +20,11 @@ from inngest_server.events.records import EventRow
 from inngest_server.runs.records import JournalKind, RunStatus
 from inngest_server.storage.protocol import StorageError
 from inngest_server.storage.sqlite import SQLiteStorage
+from tests.integration.flow_audit import Asked, flow_problems
 from tests.integration.sigkill_app import (
     APP_ID,
-    LIMIT_KEYS,
+    ONE_RUN,
     PLANS,
-    SENT,
     SERVER_STEPS,
     SLEEP,
     result_of,
@@ -34,8 +34,19 @@ from tests.integration.sigkill_app import (
 SLEEP_MS = int(SLEEP.removesuffix("ms"))
 PROBLEMS_SHOWN = 20
 ROWS_PER_READ = 500
-LEFT_EMPTY = ("items", "waits", "messages")
-"""Tables that hold only reasons to wake: empty when all runs have ended."""
+LEFT_EMPTY = ("items", "waits", "messages", "terms", "windows", "meters", "pauses", "rekeys")
+"""Tables that hold only reasons to wake or to wait: empty when all runs have ended."""
+COMPLETED = frozenset({RunStatus.COMPLETED})
+CANCELLED = frozenset({RunStatus.CANCELLED})
+ENDINGS = {
+    "cancelled": CANCELLED,
+    "timely": CANCELLED,
+    "doomed": CANCELLED,
+    "skipping": COMPLETED | {RunStatus.SKIPPED},
+    "replacing": COMPLETED | CANCELLED,
+    "pausable": COMPLETED | CANCELLED | {RunStatus.SKIPPED},
+}
+"""How the runs of a function may end; of others they complete."""
 
 
 class Acknowledged(NamedTuple):
@@ -99,17 +110,18 @@ def connect(directory: Path) -> sqlite3.Connection:
 
 
 def audit(
-    directory: Path, witness: Path, acknowledged: list[Acknowledged], *, answer_delay_ms: int
+    directory: Path, witness: Path, acknowledged: list[Acknowledged], asked: Asked, *, answer_delay_ms: int
 ) -> Findings:
     """Everything that is wrong, in words; the server must have stopped.
 
-    The app has a step of a limited function for `answer_delay_ms` after its line was written.
+    The app has a call for `answer_delay_ms` after its line was written.
     """
     findings = Findings()
     connection = connect(directory)
     try:
         stored = read_stored(connection, findings)
         findings.add(not_empty(connection))
+        findings.add(flow_problems(connection, witness, asked, findings.figures, answer_delay_ms))
         findings.add(line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok")
     finally:
         connection.close()
@@ -118,7 +130,6 @@ def audit(
     findings.add(bad_endings(stored))
     findings.add(contradictions(stored, witness, findings.figures))
     findings.add(wrong_children(stored))
-    findings.add(overlaps(witness, answer_delay_ms))
     findings.add(asyncio.run(damaged_rows(directory, stored)))
     findings.figures["events"] = len(stored.events)
     findings.figures["runs"] = len(stored.runs)
@@ -178,6 +189,9 @@ def not_empty(connection: sqlite3.Connection) -> Iterator[str]:
         (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
         if count:
             yield f"{count} rows are left in {table}"
+    (count,) = connection.execute("SELECT count(*) FROM jobs WHERE status = 'running'").fetchone()
+    if count:
+        yield f"{count} jobs are not done"
 
 
 def lost_events(stored: Stored, acknowledged: list[Acknowledged]) -> Iterator[str]:
@@ -190,13 +204,16 @@ def lost_events(stored: Stored, acknowledged: list[Acknowledged]) -> Iterator[st
 
 
 def wrong_run_counts(stored: Stored) -> Iterator[str]:
-    """Each stored event, acknowledged or not, has one run per function and event id; a cron slot has one."""
+    """Each stored event, acknowledged or not, has one run per function and event id; a cron slot has one.
+
+    Of functions whose rules are against that, `flow_audit.py` knows how many.
+    """
     started = Counter(
         (run.function, stored.events[run.event_id].event_id)
         for run in stored.runs.values()
-        if run.event_id in stored.events
+        if run.event_id in stored.events and run.function in (*ONE_RUN, "scheduled", "child")
     )
-    names = {f"{APP_ID}/{function}": function for function in SENT}
+    names = {f"{APP_ID}/{function}": function for function in ONE_RUN}
     wanted = {(names[event.name], event.event_id) for event in stored.events.values() if event.name in names}
     # A slot has one run; an invocation has an event of its own, see `wrong_children`.
     wanted |= {key for key in started if key[0] in ("scheduled", "child")}
@@ -212,10 +229,10 @@ def wrong_run_counts(stored: Stored) -> Iterator[str]:
 
 def bad_endings(stored: Stored) -> Iterator[str]:
     for run_id, run in stored.runs.items():
-        if run.status != wanted_status(run) or run.ended_at_ms is None:
+        if run.status not in ENDINGS.get(run.function, COMPLETED) or run.ended_at_ms is None:
             yield f"run {run_id} of {run.function}: it is {run.status}, ended at {run.ended_at_ms}"
             continue
-        if run.function == "cancelled":
+        if run.status != RunStatus.COMPLETED:
             continue
         memos = stored.memos[run_id]
         steps = [step for stage in PLANS[run.function] for step in stage]
@@ -230,10 +247,6 @@ def bad_endings(stored: Stored) -> Iterator[str]:
         matched, event = wanted.get("wait"), stored.events.get(run.event_id)
         if matched is not None and event is not None and matched != {"number": event.number}:
             yield f"run {run_id}: it waited for number {event.number} and was woken by {matched!r}"
-
-
-def wanted_status(run: StoredRun) -> RunStatus:
-    return RunStatus.CANCELLED if run.function == "cancelled" else RunStatus.COMPLETED
 
 
 def wrong_children(stored: Stored) -> Iterator[str]:
@@ -254,21 +267,6 @@ def wrong_children(stored: Stored) -> Iterator[str]:
             yield f"run {run_id}: it was given {given!r}, and its child returned {found[0].output!r}"
     for parent in children:
         yield f"there is a child of {parent}, which invoked none"
-
-
-def overlaps(witness: Path, answer_delay_ms: int) -> Iterator[str]:
-    """Of one concurrency key no two runs are with the app at once."""
-    last: dict[int, tuple[str, int]] = {}
-    with witness.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            seen = orjson.loads(line)
-            if seen["function"] != "limited" or seen["op"] != "StepRun":
-                continue
-            key = seen["data_number"] % LIMIT_KEYS
-            run_id, until_ns = last.get(key, ("", 0))
-            if run_id != seen["run_id"] and seen["at_ns"] < until_ns:
-                yield f"line {number}: run {seen['run_id']} overlaps {run_id}, which has the same key"
-            last[key] = (seen["run_id"], seen["at_ns"] + answer_delay_ms * 1_000_000)
 
 
 def contradictions(stored: Stored, witness: Path, figures: Counter[str]) -> Iterator[str]:

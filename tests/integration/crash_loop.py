@@ -6,9 +6,10 @@ A client sends events as SDKs do: each request with an id seed or with event ids
 answered with 200; now and then once more after that, as if the answer had been lost. The server is killed
 with SIGKILL at random moments with many calls in flight, now and then while it is still starting or already
 stopping, and is started again on the same directory. Its runs have steps one after the other, in parallel and
-in checkpoints, sleep, wait for events, invoke each other, share concurrency keys, are cancelled by events and
-started by a cron. `audit.py` compares the three records. Its exit code is 1 when they differ, and the
-directory with all three is kept.
+in checkpoints, sleep, wait for events, invoke each other, are cancelled by events and started by a cron; their
+functions have every rule of flow control. Meanwhile one function is paused and resumed, and runs of another one
+are cancelled in bulk. `audit.py` compares the records. Its exit code is 1 when they differ, and the directory
+with all of them is kept.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,7 +33,16 @@ import aiohttp
 import orjson
 
 from tests.integration.audit import Acknowledged, Findings, audit, connect
-from tests.integration.sigkill_app import APP_ID, APPROVED, CANCELLED, SENT, SERVE_PATH
+from tests.integration.flow_audit import CLOCK_MS, Asked, Pause
+from tests.integration.sigkill_app import (
+    APP_ID,
+    APPROVED,
+    CANCELLED,
+    NUMBERS_PER_ORDER,
+    RETURNING,
+    SENT,
+    SERVE_PATH,
+)
 from tests.support.processes import REPOSITORY, Process, free_port
 from tests.support.server import ServerProcess
 from tests.support.shim import compile_shim
@@ -43,19 +54,32 @@ POLL_S = 0.02
 SENDERS = 8
 EVENTS_PER_POST_MAX = 20
 UNFINISHED_MAX = 400
-"""Events whose run has not ended, so that the load fits the machine; most of them have a call in flight."""
+"""Events whose run has not returned, so that the load fits the machine; many of them have a call in flight."""
 ANSWER_DELAY_MS = 100
 RESEND_DELAY_S = 0.05
 SENT_TWICE = 0.05
 WITH_IDS = 0.25
 APPROVED_SHARE = 0.7
 """Of the runs that wait; the others wait in vain."""
+OLDER_MS = 400
+"""By how much at most an event that is debounced is older than its request: some come out of order."""
+PAUSED_S = (0.2, 0.8)
+ACTIVE_S = (0.3, 1.2)
+PAUSED_WITH_CANCEL = 0.3
 KILLED_WHILE_STARTING = 0.1
 KILLED_WHILE_STOPPING = 0.15
 WRITE_DELAY_US = 300
 """For each page that the server writes: most kills then come in the middle of a transaction."""
 LOAD_S = (0.3, 1.8)
 """Between the first call after a start and the kill."""
+
+
+RULES_MET = (
+    *("batches_of_several", "debounced_away", "throttled", "dropped_rated", "dropped_ordered"),
+    *("skipped_for_singleton", "replaced", "overtaken", "timed_out", "skipped_for_pause"),
+    *("cancelled_for_pause", "cancelled_by_jobs"),
+)
+"""Figures of the audit: events, runs or pairs of runs for which a rule made a difference."""
 
 
 class CrashLoopError(Exception):
@@ -78,7 +102,7 @@ class Client:
         self.acknowledged: list[Acknowledged] = []
         self.events_sent = 0
         self.runs_expected = 0
-        """Runs whose end the app will report: those that are not cancelled."""
+        """Runs whose end the app will report: those that no rule is against."""
         self.resends = 0
         self.repeats = 0
         self.unexpected: list[str] = []
@@ -119,12 +143,16 @@ class Client:
     def _make_post(self) -> Post:
         count = self._chance.randint(1, EVENTS_PER_POST_MAX)
         functions = [self._chance.choice(SENT) for _ in range(count)]
-        events: list[dict[str, Any]] = [
-            {"name": f"{APP_ID}/{function}", "data": {"number": self.events_sent + n}}
-            for n, function in enumerate(functions)
-        ]
-        self.runs_expected += count - functions.count("cancelled")
+        events = [self._make_event(function, self.events_sent + n) for n, function in enumerate(functions)]
+        self.runs_expected += sum(function in RETURNING for function in functions)
         return self._post_of(events)
+
+    def _make_event(self, function: str, number: int) -> dict[str, Any]:
+        data = {"number": number, "order": number // NUMBERS_PER_ORDER}
+        event: dict[str, Any] = {"name": f"{APP_ID}/{function}", "data": data}
+        if function == "debounced":
+            event["ts"] = epoch_ms() - self._chance.randint(0, OLDER_MS)
+        return event
 
     def _follow_ups(self, post: Post) -> list[dict[str, Any]]:
         """What runs wait for, and what cancels them: sent once the events that start them are taken."""
@@ -165,6 +193,62 @@ class Client:
             await asyncio.sleep(RESEND_DELAY_S)
 
 
+class Operator:
+    """Pauses and resumes a function, and cancels runs of another one in bulk; asks until it is answered."""
+
+    def __init__(self, url: str, chance: random.Random) -> None:
+        self.asked = Asked()
+        self.unexpected: list[str] = []
+        self._url = url
+        self._chance = chance
+
+    async def work_until(self, stop: asyncio.Event) -> None:
+        async with aiohttp.ClientSession() as session:
+            while not stop.is_set():
+                await self._pause(session)
+                await self._cancel(session, epoch_ms())
+                await asyncio.sleep(self._chance.uniform(*ACTIVE_S))
+
+    async def cancel_rest(self) -> None:
+        """All runs that are there."""
+        async with aiohttp.ClientSession() as session:
+            await self._cancel(session, epoch_ms() + CLOCK_MS)
+
+    async def _pause(self, session: aiohttp.ClientSession) -> None:
+        cancels = self._chance.random() < PAUSED_WITH_CANCEL
+        path = f"/api/ui/v1/functions/{APP_ID}-pausable"
+        asked_ms = epoch_ms()
+        await self._ask(session, f"{path}/pause", {"in_flight": "cancel" if cancels else "hold"})
+        paused_ms = epoch_ms()
+        await asyncio.sleep(self._chance.uniform(*PAUSED_S))
+        resume_asked_ms = epoch_ms()
+        await self._ask(session, f"{path}/resume", {})
+        self.asked.pauses.append(Pause(asked_ms, paused_ms, resume_asked_ms, epoch_ms(), cancels))
+
+    async def _cancel(self, session: aiohttp.ClientSession, before_ms: int) -> None:
+        name = f"cancellation {len(self.asked.cancellations)}"
+        before = datetime.fromtimestamp(before_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        body = {"app_id": APP_ID, "function_id": "doomed", "started_before": before, "name": name}
+        await self._ask(session, "/v1/cancellations", body)
+        self.asked.cancellations[name] = before_ms
+
+    async def _ask(self, session: aiohttp.ClientSession, path: str, body: dict[str, str]) -> None:
+        while True:
+            try:
+                async with session.post(self._url + path, json=body) as response:
+                    answer = await response.read()
+                    if response.status == 200:
+                        return
+                    # 409: what a pause cancels is not cancelled yet.
+                    if response.status not in (409, 503):
+                        self.unexpected.append(
+                            f"{path} was answered with {response.status}: {answer[:200]!r}"
+                        )
+            except (aiohttp.ClientError, OSError):
+                pass
+            await asyncio.sleep(RESEND_DELAY_S)
+
+
 class Progress:
     """Follows the witness file."""
 
@@ -176,7 +260,7 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """Runs whose end the app has reported."""
+        """Runs of which the app has reported that they return."""
         return len(self._ended)
 
     def read(self) -> list[dict[str, Any]]:
@@ -191,7 +275,7 @@ class Progress:
         lines = [orjson.loads(line) for line in text.splitlines()]
         for line in lines:
             self.last_at_ns = line["at_ns"]
-            if line["op"] == "End" and line["function"] in SENT:
+            if line["op"] == "End" and line["function"] in RETURNING:
                 self._ended.add(line["run_id"])
         return lines
 
@@ -216,6 +300,8 @@ class Result:
     """From each start of the server's process to its first call."""
     settled_s: float = 0.0
     elapsed_s: float = 0.0
+    pauses: int = 0
+    cancellations: int = 0
 
     def __str__(self) -> str:
         figures = self.findings.figures
@@ -231,6 +317,8 @@ class Result:
                 f"calls in flight at a kill: median {median(in_flight):.0f}, most {max(in_flight)}",
                 f"from start of the process to first call: median {median(first_call_s):.2f} s, "
                 f"longest {max(first_call_s):.2f} s",
+                f"pauses: {self.pauses}, bulk cancellations: {self.cancellations}; rules that were met: "
+                + ", ".join(f"{name} {figures[name]}" for name in RULES_MET),
                 f"problems: {self.findings.problem_count}",
                 *(f"  {problem}" for problem in self.findings.problems),
             )
@@ -266,19 +354,25 @@ class CrashLoop:
         )
         self._progress = Progress(self.witness)
         self._client = Client(self._server.url, random.Random(seed + 1), self._progress)
+        self._operator = Operator(self._server.url, random.Random(seed + 2))
 
     @property
     def acknowledged(self) -> list[Acknowledged]:
         return self._client.acknowledged
 
-    async def run(self, kills: int) -> Result:
-        """Kill so many times, settle, stop and audit."""
+    @property
+    def asked(self) -> Asked:
+        return self._operator.asked
+
+    async def run(self, kills: int, *, last_load_s: float = LOAD_S[0]) -> Result:
+        """Kill so many times, go on for `last_load_s`, settle, stop and audit."""
         began_s = time.monotonic()
         try:
             self._app.start()
             self._start()
             await self._register()
-            await self._kill_under_load(kills)
+            await self._kill_under_load(kills, last_load_s)
+            await self._operator.cancel_rest()
             await self._register("?without=scheduled")  # Or there would always be an unfinished run.
             await self._settle()
             if (code := self._server.stop()) != 0:
@@ -311,18 +405,20 @@ class CrashLoop:
             f"the app could not register within {START_TIMEOUT_S:.0f} s; see {self.directory}"
         )
 
-    async def _kill_under_load(self, kills: int) -> None:
+    async def _kill_under_load(self, kills: int, last_load_s: float) -> None:
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             following = group.create_task(self._progress.follow())
             sending = group.create_task(self._client.send_until(stop))
+            operating = group.create_task(self._operator.work_until(stop))
             await self._first_call()
             while self.result.kills < kills:
                 await asyncio.sleep(self._chance.uniform(*LOAD_S))
                 await self._kill_and_start()
-            await asyncio.sleep(LOAD_S[0])
+            await asyncio.sleep(last_load_s)
             stop.set()
             await sending
+            await operating
             following.cancel()
 
     async def _kill_and_start(self) -> None:
@@ -354,14 +450,14 @@ class CrashLoop:
         return (self._progress.last_at_ns - self._started_at_ns) / 1e9
 
     async def _settle(self) -> None:
-        """Until no run is unfinished."""
+        """Until nothing has a reason to wake."""
         began_s = time.monotonic()
         connection = connect(self._data)
         try:
             while unfinished := count_unfinished(connection):
                 if time.monotonic() - began_s > SETTLE_TIMEOUT_S:
                     self.result.findings.add(
-                        [f"{unfinished} runs did not end within {SETTLE_TIMEOUT_S:.0f} s"]
+                        [f"{unfinished} runs, windows and jobs did not end within {SETTLE_TIMEOUT_S:.0f} s"]
                     )
                     return
                 await asyncio.sleep(POLL_S * 5)
@@ -373,17 +469,18 @@ class CrashLoop:
         result, client = self.result, self._client
         before = result.findings
         result.findings = audit(
-            self._data, self.witness, client.acknowledged, answer_delay_ms=ANSWER_DELAY_MS
+            self._data, self.witness, client.acknowledged, self.asked, answer_delay_ms=ANSWER_DELAY_MS
         )
         if "storage.log_damaged" in self._server.log_text():
             result.findings.add(["the server took the log of a killed one for damaged"])
-        result.findings.add([*before.problems, *client.unexpected])
+        result.findings.add([*before.problems, *client.unexpected, *self._operator.unexpected])
         if client.events_sent != len(client.acknowledged):
             result.findings.add(
                 [f"{client.events_sent} events were sent, {len(client.acknowledged)} acknowledged"]
             )
         result.acknowledged = len(client.acknowledged)
         result.resends, result.repeats = client.resends, client.repeats
+        result.pauses, result.cancellations = len(self.asked.pauses), len(self.asked.cancellations)
 
 
 def calls_in_flight(data: Path) -> int:
@@ -399,8 +496,18 @@ def calls_in_flight(data: Path) -> int:
 
 
 def count_unfinished(connection: sqlite3.Connection) -> int:
-    (count,) = connection.execute("SELECT count(*) FROM runs WHERE ended_at_ms IS NULL").fetchone()
+    """Rows of what has still to end."""
+    (count,) = connection.execute(UNFINISHED).fetchone()
     return count
+
+
+UNFINISHED = """SELECT (SELECT count(*) FROM runs WHERE ended_at_ms IS NULL)
+    + (SELECT count(*) FROM windows) + (SELECT count(*) FROM meters) + (SELECT count(*) FROM messages)
+    + (SELECT count(*) FROM jobs WHERE status = 'running')"""
+
+
+def epoch_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ Each call request appends one JSON line before its answer leaves:
 
     number      increases by one with each line, also over a restart of this app on the same file
     run_id, event_id, function, job_id, attempt, generation
+    data_number, numbers    of the event, and of all events
     part        0, or the place of a further step in the same request, which reports steps by checkpoints
     step        the executed step's name; the name of a planned set, a sleep, a wait, or "end"
     step_hash   the id under which that step travels, when there is one
@@ -65,13 +66,54 @@ PLANS: dict[str, list[list[str]]] = {
     "cancelled": [["before"], ["forever"], ["never"]],
     "child": [["inner"]],
     "scheduled": [["tick"]],
+    "throttled": [["once"]],
+    "heavy": [["before"], ["sleep"], ["after"]],
+    "shared": [["hold"]],
+    "sharing": [["hold"]],
+    "urgent": [["hold"], ["hold-again"]],
+    "skipping": [["before"], ["sleep"], ["after"]],
+    "replacing": [["before"], ["sleep"], ["after"]],
+    "timely": [["before"], ["forever"], ["never"]],
+    "doomed": [["before"], ["forever"], ["never"]],
+    "pausable": [["before"], ["sleep"], ["after"]],
+    "debounced": [["once"]],
+    "batched": [["once"]],
+    "rated": [["once"]],
+    "ordered": [["once"]],
 }
-SENT = ("five", "sleepy", "parallel3", "pointed", "limited", "waiting", "parent", "cancelled")
+RETURNING = (
+    *("five", "sleepy", "parallel3", "pointed", "limited", "waiting", "parent"),
+    *("throttled", "heavy", "shared", "sharing", "urgent"),
+)
+"""Functions of which each event has one run, which returns."""
+ONE_RUN = (*RETURNING, "cancelled", "skipping", "replacing", "timely", "doomed")
+"""Functions of which each event has one run, which may be skipped or cancelled."""
+SENT = (*ONE_RUN, "pausable", "debounced", "batched", "rated", "ordered")
 """Functions that start on an event of their name. The child is invoked by `parent`."""
 POINTED = "pointed"
 """Reports its steps by checkpoints while its request goes on."""
 CRON = "@every 2s"
-LIMIT_KEYS = 5
+KEYS = {
+    "limited": 5,
+    "throttled": 2,
+    "heavy": 3,
+    "urgent": 2,
+    "skipping": 3,
+    "replacing": 3,
+    "debounced": 4,
+    "batched": 3,
+    "rated": 3,
+}
+"""How many values the key of a function has: the remainders of an event's number."""
+NUMBERS_PER_ORDER = 60
+"""Events of so many numbers have the same order, of which `ordered` starts once."""
+HEAVY_LIMIT, SHARED_LIMIT, SHARING_LIMIT = 2, 3, 2
+THROTTLE_LIMIT, THROTTLE_PERIOD_S, THROTTLE_BURST = 8, 1, 2
+RATE_LIMIT, RATE_PERIOD_S = 10, 10
+DEBOUNCE_PERIOD_S, DEBOUNCE_TIMEOUT_S = 1, 3
+BATCH_SIZE, BATCH_TIMEOUT_S = 5, 1
+FINISH_TIMEOUT_S = 1
+URGENT_EARLIER_S, URGENT_EVERY = 120, 3
 APPROVED, CANCELLED = f"{APP_ID}/approved", f"{APP_ID}/cancel"
 WAIT_TIMEOUT, CHECKPOINT_TIMEOUT_S = "3s", 5
 SAME_NUMBER = "event.data.number == async.data.number"
@@ -81,6 +123,49 @@ SERVER_STEPS: dict[str, tuple[str, str, dict[str, object]]] = {
     "forever": ("Sleep", "1h", {"duration": "1h"}),
     "wait": ("WaitForEvent", APPROVED, {"event": APPROVED, "if": SAME_NUMBER, "timeout": WAIT_TIMEOUT}),
     "invoke": ("InvokeFunction", "invoke", {"function_id": f"{APP_ID}-child", "payload": {"data": {}}}),
+}
+
+
+def key_of(function: str) -> str:
+    """The key expression of a function."""
+    return f"event.data.number % {KEYS[function]}"
+
+
+# Two functions have one counter of calls, to which each has its own limit.
+SHARED_KEY: dict[str, object] = {"scope": "env", "key": '"shared"'}
+OPTIONS: dict[str, dict[str, object]] = {
+    "limited": {"concurrency": [{"limit": 1, "key": key_of("limited")}]},
+    "cancelled": {"cancel": [{"event": CANCELLED, "if": SAME_NUMBER}]},
+    "throttled": {
+        "throttle": {
+            "limit": THROTTLE_LIMIT,
+            "period": f"{THROTTLE_PERIOD_S}s",
+            "burst": THROTTLE_BURST,
+            "key": key_of("throttled"),
+        }
+    },
+    "heavy": {"concurrency": {"fn": [{"limit": HEAVY_LIMIT, "key": key_of("heavy")}]}},
+    "shared": {"concurrency": [{"limit": SHARED_LIMIT, **SHARED_KEY}]},
+    "sharing": {"concurrency": [{"limit": SHARING_LIMIT, **SHARED_KEY}]},
+    "urgent": {
+        "concurrency": [{"limit": 1, "key": key_of("urgent")}],
+        "priority": {"run": f"event.data.number % {URGENT_EVERY} == 0 ? {URGENT_EARLIER_S} : 0"},
+    },
+    "skipping": {"singleton": {"mode": "skip", "key": key_of("skipping")}},
+    "replacing": {"singleton": {"mode": "cancel", "key": key_of("replacing")}},
+    "timely": {"timeouts": {"finish": f"{FINISH_TIMEOUT_S}s"}},
+    "debounced": {
+        "debounce": {
+            "period": f"{DEBOUNCE_PERIOD_S}s",
+            "timeout": f"{DEBOUNCE_TIMEOUT_S}s",
+            "key": key_of("debounced"),
+        }
+    },
+    "batched": {
+        "batchEvents": {"maxSize": BATCH_SIZE, "timeout": f"{BATCH_TIMEOUT_S}s", "key": key_of("batched")}
+    },
+    "rated": {"rateLimit": {"limit": RATE_LIMIT, "period": f"{RATE_PERIOD_S}s", "key": key_of("rated")}},
+    "ordered": {"idempotency": "event.data.order"},
 }
 
 
@@ -176,6 +261,7 @@ class App:
             "run_id": call["run_id"],
             "event_id": request["event"]["id"],
             "data_number": request["event"]["data"].get("number"),
+            "numbers": [event["data"].get("number") for event in request["events"]],
             "function": function,
             "job_id": call.get("job_id"),
             "attempt": call["attempt"],
@@ -248,13 +334,8 @@ class App:
     def _function_config(self, name: str) -> dict[str, object]:
         function_id = f"{APP_ID}-{name}"
         runtime = {"type": "http", "url": f"{self._app_url}?fnId={function_id}&stepId=step"}
-        options: dict[str, object] = {}
-        if name == "limited":
-            options["concurrency"] = [{"limit": 1, "key": f"event.data.number % {LIMIT_KEYS}"}]
-        elif name == "cancelled":
-            options["cancel"] = [{"event": CANCELLED, "if": SAME_NUMBER}]
         return {
-            **options,
+            **OPTIONS.get(name, {}),
             "id": function_id,
             "name": name,
             "triggers": [{"cron": CRON} if name == "scheduled" else {"event": f"{APP_ID}/{name}"}],

@@ -1,4 +1,4 @@
-"""An app that configures the rules of flow control, against a server whose clock stands still until it is moved."""
+"""An app that configures the rules of flow control; the clock of its server stands still until it is moved."""
 
 import itertools
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.interop.harness import PYTHON, TYPESCRIPT, TYPESCRIPT_V3, App, Sdk, require
-from tests.support.api import ENDED, Api, request
+from tests.support.api import Api, request
 from tests.support.processes import wait_for
 from tests.support.server import ServerProcess
 
@@ -74,8 +74,10 @@ class Flow:
         run = self.end(event_id)
         return run["status"], run["output"]
 
-    def has_ended(self, event_id: str) -> bool:
-        return self.run(event_id)["status"] in ENDED
+    def latest(self, event_id: str) -> dict[str, Any]:
+        """The last of the event's runs, once it has ended."""
+        run = max(self.runs(event_id), key=lambda run: run["run_id"])
+        return self.api.wait_ended(run["run_id"])
 
     def statuses(self, event_ids: list[str]) -> list[str]:
         return [self.run(event_id)["status"] for event_id in event_ids]
@@ -153,9 +155,14 @@ class Flow:
 
     @contextmanager
     def deployed(self, variant: str) -> Iterator[App]:
-        """Another deployment of the app, not yet synced."""
-        with flow_app(self.sdk, self.directory / variant, self.server, variant) as other:
-            yield other
+        """Another deployment of the app, not yet synced; the first one goes on, and is synced again in the end."""
+        directory = self.directory / self.name(variant)
+        with flow_app(self.sdk, directory, self.server, variant) as other:
+            try:
+                yield other
+            finally:
+                status, answer = self.app.sync()
+                assert status == 200, answer
 
 
 def flow_app(sdk: Sdk, directory: Path, server: ServerProcess, variant: str = "") -> App:

@@ -122,6 +122,22 @@ def test_a_paused_function_holds_its_run_and_skips_its_events(flow: Flow) -> Non
     assert flow.outcome(skipped)[0] == "Skipped"
 
 
+def test_the_request_under_way_ends_and_no_further_one_is_sent(flow: Flow) -> None:
+    gate = flow.name("gate")
+    event = flow.send("twice", n=1, gate=gate)
+    flow.wait_begun([1], event)
+    flow.tell("twice", "pause")
+    flow.open(gate)
+    flow.settle()
+    # One request has both steps where they are reported by checkpoints.
+    checkpoints = flow.sdk.checkpoints
+    assert flow.run(event)["status"] == ("Completed" if checkpoints else "Running")
+    assert flow.begun(event, step="after") == ([1] if checkpoints else [])
+    flow.tell("twice", "resume")
+    assert flow.outcome(event) == ("Completed", 1)
+    assert (flow.begun(event), flow.begun(event, step="after")) == ([1], [1])
+
+
 def test_a_pause_can_cancel_the_runs_that_there_are(flow: Flow) -> None:
     event = flow.send("rest", n=1)
     flow.settle()

@@ -121,19 +121,12 @@ def test_a_throttle_lets_the_burst_start_and_the_others_one_by_one(flow: Flow) -
     assert [flow.outcome(event) for event in events] == [("Completed", n) for n in (1, 2, 3, 4)]
 
 
-def test_runs_that_wait_go_when_a_deployment_lifts_the_rule(flow: Flow) -> None:
-    first, second = flow.send("deployed", n=1), flow.send("deployed", n=2)
+def test_a_run_that_is_cancelled_while_it_waits_holds_up_nobody(flow: Flow) -> None:
+    key = flow.name("key")
+    events = [flow.send("throttled", n=n, key=key) for n in (1, 2, 3, 4)]
     flow.settle()
-    assert flow.statuses([first, second]) == ["Completed", "Scheduled"]
-    with flow.deployed("relaxed") as other:
-        assert other.sync()[0] == 200
-        assert flow.outcome(second) == ("Completed", 2)
-        assert other.lines()[-1]["run_id"] == flow.run(second)["run_id"], "at the new URL"
-        assert flow.app.sync()[0] == 200
-
-
-def test_a_combination_without_a_meaning_is_refused_with_the_reason(flow: Flow) -> None:
-    with flow.deployed("invalid") as other:
-        _, answer = other.sync()  # The Python SDK's answer has the status 200, and the real one in its body.
-    assert "debounce: cannot stand beside batchEvents" in str(answer)
-    assert f"{flow.sdk.app_id}-impossible" not in flow.api.functions(flow.sdk.app_id)
+    flow.api.cancel(flow.run(events[2])["run_id"])
+    flow.move("1m")
+    assert flow.outcome(events[3]) == ("Completed", 4)
+    assert flow.outcome(events[2])[0] == "Cancelled"
+    assert sorted(flow.begun(*events)) == [1, 2, 4]

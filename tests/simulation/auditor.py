@@ -198,7 +198,8 @@ class Auditor:
         events: Sequence[EventRow],
         marks: Sequence[MarkRow],
     ) -> None:
-        self.past.pruned(before_ms, domain_ms, self._now_ms(), self.runs, runs, events, marks)
+        latest_ms = max(self._now_ms(), self.jobs.ahead_ms)
+        self.past.pruned(before_ms, domain_ms, latest_ms, self.runs, runs, events, marks)
         for row in events:
             mark = self._ids.get(row.event_id)
             if mark is not None and mark[0] == row.internal_id and mark[1] > self._now_ms():
@@ -276,7 +277,7 @@ class Auditor:
             self._wrong(f"{name} was sent {dispatch.seen} times")
         if run.ended and not is_replaced:
             self._wrong(f"{name} was sent after the end of the run")
-        if dispatch.due_ms > self._now_ms():
+        if dispatch.due_ms > max(self._now_ms(), self.jobs.ahead_ms):
             self._wrong(f"{name} was sent {dispatch.due_ms - self._now_ms()} ms early")
         if request.attempt != dispatch.attempt:
             self._wrong(f"{name} says attempt {request.attempt}, stored is {dispatch.attempt}")
@@ -300,7 +301,7 @@ class Auditor:
         """One batch became durable."""
         self._seq += 1
         self.waits.seq = self._seq
-        if batch.now_ms > self._now_ms():
+        if batch.now_ms > max(self._now_ms(), self.jobs.ahead_ms):
             self._wrong(f"a batch was decided {batch.now_ms - self._now_ms()} ms ahead of every clock")
         if batch.now_ms < self._committed_ms:
             self._wrong(f"domain time went back by {self._committed_ms - batch.now_ms} ms")
@@ -375,7 +376,7 @@ class Auditor:
             between,
             self._seq,
             batch.now_ms,
-            is_kept=row.function_id in batch.rows.get(RekeyRow, {}),
+            is_kept=any(row.function_id in of for of in (batch.rows.get(RekeyRow, {}), batch.gone.get(RekeyRow, {}))),
         )
         self.functions[row.function_id] = Registered(
             slug=row.slug,
@@ -442,7 +443,8 @@ class Auditor:
     def _check_started(self, event: StoredEvent) -> None:
         for function_id in self.functions:
             key = (function_id, event.first)
-            if key in self._expected and not (key in self._runs_of or key in self._dropped):
+            is_asked = (function_id, event.row.internal_id) in self.starts.asked
+            if key in self._expected and not (key in self._runs_of or key in self._dropped or is_asked):
                 self._wrong(
                     f"event {event.row.internal_id} (first {event.first}) has no run of "
                     f"{self.functions[function_id].slug}"
@@ -488,6 +490,7 @@ class Auditor:
                     key not in self._expected
                     and not is_invoked
                     and not self.starts.is_collected(row.function_id, row.event_id)
+                    and (row.function_id, row.event_id) not in self.starts.asked
                     and not self._may_start(row.function_id, event)
                 ):
                     self._wrong(f"run {row.run_id} was started by {event.row}, which is not for it")

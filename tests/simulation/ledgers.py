@@ -44,7 +44,7 @@ class CronBook:
         """Each slot of each schedule ran once and not early; with the policy `all` none was left out."""
         slots: dict[str, list[tuple[int, int]]] = {}
         for run in runs:
-            if run.row.cron is None:
+            if run.row.cron is None or run.row.original_run_id is not None:
                 continue
             event_id = events[run.row.event_id].row.event_id
             slot_ms = int(datetime.fromisoformat(event_id).timestamp() * 1000)

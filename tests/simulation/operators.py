@@ -78,7 +78,7 @@ class Operators:
             return
         if chance.random() < 0.25:
             await asyncio.sleep(chance.expovariate(1.0) * 0.5)
-            await self._ask(delete_job, None, id=answer["id"])
+            await self._ask(delete_job, None, job_id=answer["id"])
 
     async def _again(self) -> None:
         """Start a run again, from its beginning or from a step, or fork it with another result."""

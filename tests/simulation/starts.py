@@ -9,11 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
-
 import orjson
 
-from inngest_server.events.records import MarkRow
+from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.flow_control.records import PauseRow, TermsRow, WindowRow
 from inngest_server.runs.records import BatchedEventRow, JournalKind, RunStatus
 from inngest_server.storage.protocol import Batch
@@ -90,9 +88,15 @@ class StartBook:
         self._rates: dict[tuple[str, str], Levels] = {}
         self._windows: dict[str, list[Window]] = {}
         """By function, in the order in which they opened."""
+        self._closing: list[Window] = []
+        """Those that are closed, while it is read whether a rate limit lets their runs start."""
         self._locks: dict[tuple[str, str], list[Run]] = {}
+        self._unclear: dict[str, list[Run]] = {}
+        """By function: runs that hold a singleton by the one or the other configuration."""
         self.callers: dict[str, str] = {}
         """Correlation ids of invocations that get the result of another one's run, with that run."""
+        self.asked: dict[tuple[str, str], int] = {}
+        """Starts that were stored because a rate limit was not read yet: function and event, with when."""
         self.late_ms = 0
         """By how much a window closed late at most."""
         self._matched: list[tuple[StoredEvent, str]] = []
@@ -110,14 +114,20 @@ class StartBook:
             assert isinstance(row, TermsRow)
             self.callers |= {caller: row.run_id for caller in row.callers.split("\n") if caller}
         self._take_pauses(batch, seq)
+        for row in batch.rows.get(MessageRow, {}).values():
+            assert isinstance(row, MessageRow)
+            for kind, *fields in orjson.loads(b"[" + row.body + b"]"):
+                if kind == "start_asked":
+                    self.asked[fields[0], fields[1]] = seq
+                    self._seen["rate limit: start stored until it was read"] += 1
         touched: list[Window] = []
         for event, function_id, function in self._wanted(events, seq):
             window = self._arrive(event, function_id, function, notes, batch.now_ms)
             if window is not None and window not in touched:
                 touched.append(window)
         unseen = any(
-            event.seq == seq and (event.row.name == INVOKED or event.row.name.startswith("inngest/"))
-            for event in events
+            isinstance(row, EventRow) and row.name.startswith("inngest/")
+            for row in batch.rows.get(EventRow, {}).values()
         )
         self._compare(batch, touched, seq, unseen=unseen or bool(batch.gone.get(MessageRow)))
         for run in runs:
@@ -152,6 +162,8 @@ class StartBook:
         """The window that takes the event in; None if none does."""
         collects, rate = function.rules.collects, function.rules.rate
         if collects is None or (collects.has_if and event.k == 2):
+            return None
+        if (function_id, event.row.internal_id) in self.asked:
             return None
         if rate is not None and not function.rules.rate_counts_runs and collects.kind == "debounce":
             if (event.row.internal_id, function_id) in notes:
@@ -211,8 +223,18 @@ class StartBook:
         for windows in self._windows.values():
             for window in [one for one in windows if one.id in gone]:
                 windows.remove(window)
-                if (window.events[0], window.function_id) not in notes:
+                rules = self._functions[window.function_id].rules
+                if (window.events[0], window.function_id) in notes:
+                    pass
+                elif self.asked.get((window.function_id, window.events[0])) == seq:
+                    self._seen["debounce: rate limit read before the run"] += 1
+                    self._closing.append(window)
+                else:
                     self._wrong(f"{window} vanished, and no run was made of it")
+        for event_id, function_id in notes:
+            for window in [one for one in self._closing if one.function_id == function_id]:
+                if window.events[0] == event_id:
+                    self._closing.remove(window)
 
     # Runs.
 
@@ -236,9 +258,11 @@ class StartBook:
         ]
         ids = [row.event_id, *(one.event_id for one in sorted(further, key=lambda one: one.n) if one.run_id == row.run_id)]
         windows = self._windows.get(row.function_id, [])
-        window = next((one for one in windows if one.events == ids and (row.batch_id is not None) == (one.kind == "batch")), None)
+        wanted = (row.function_id, ids, "debounce" if row.batch_id is None else "batch")
+        candidates = [*self._closing, *windows]
+        window = next((one for one in candidates if (one.function_id, one.events, one.kind) == wanted), None)
         if window is not None:
-            windows.remove(window)
+            (self._closing if window in self._closing else windows).remove(window)
             run.is_of_window = True
             self._seen[f"{window.kind}: run made of a window"] += 1
             self._seen["batch: window full"] += window.kind == "batch" and len(ids) == window.max_size
@@ -273,6 +297,8 @@ class StartBook:
         terms = batch.rows.get(TermsRow, {}).get(run.row.run_id)
         name = terms.singleton if isinstance(terms, TermsRow) else ""
         if is_new or singleton is None:
+            if name:
+                self._unclear.setdefault(run.row.function_id, []).append(run)
             if name and not is_new:
                 self._wrong(f"run {run.row.run_id} holds the singleton {name}, which its function does not have")
             return
@@ -280,7 +306,8 @@ class StartBook:
         holders = [one for one in self._locks.get(lock, ()) if not one.ended]
         if reason == "Singleton":
             self._seen["singleton: run skipped"] += 1
-            if not any(not one.ended or one.ended == seq for one in self._locks.get(lock, ())):
+            holders = [*self._locks.get(lock, ()), *self._unclear.get(run.row.function_id, ())]
+            if not any(not one.ended or one.ended == seq for one in holders):
                 self._wrong(f"run {run.row.run_id} was skipped for a singleton that nobody holds")
         elif not reason:
             if not name and not run.ended:
@@ -355,7 +382,7 @@ class StartBook:
     # The end.
 
     def check_settled(self) -> None:
-        left: list[Any] = [one for windows in self._windows.values() for one in windows]
+        left = [*self._closing, *(one for windows in self._windows.values() for one in windows)]
         if left:
             self._wrong(f"never closed: {left}")
 

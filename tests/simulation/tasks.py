@@ -25,6 +25,8 @@ class JobBook:
         self._replayed: set[tuple[str, str]] = set()
         self._cancelled = Counter[str]()
         self._done = Counter[str]()
+        self.ahead_ms = 0
+        """Domain time is there at least: what is decided after a job was made has a later moment."""
 
     def ask_again(self, run_id: str) -> None:
         self._asked[run_id] += 1
@@ -53,6 +55,7 @@ class JobBook:
             self._wrong(f"{row} is about runs that were made after it")
         if before is None:
             self._seen[f"job: {row.kind}"] += 1
+            self.ahead_ms = max(self.ahead_ms, row.created_at_ms + 1)
             return
         if before.status != JobStatus.RUNNING:
             self._wrong(f"{before} became {row}")

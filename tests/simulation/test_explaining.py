@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -11,10 +12,13 @@ from inngest_server.events.records import EventRow
 from inngest_server.explain.gate import Verdict
 from inngest_server.explain.run import explain_run
 
+from .auditor import AuditError
 from .node import Node
 from .world import World
 
 WORLDS = 12
+KINDS_MIN = 8
+"""Of gates that hold runs back in so many worlds."""
 
 pytestmark = pytest.mark.simulation
 
@@ -26,6 +30,7 @@ class AskingWorld(World):
         super().__init__(seed)
         self.named: Counter[str] = Counter()
         """How often each gate was the answer."""
+        self.unexplained: list[str] = []
         self._moments = random.Random(f"{seed} asking")
 
     async def _serve(self, node: Node) -> None:
@@ -54,14 +59,16 @@ class AskingWorld(World):
             self.named[gate.id if gate is not None else "none"] += 1
             if gate is None or gate.verdict is Verdict.UNKNOWN or not (gate.ends or gate.eta_ms):
                 waiting = [*run.items.values(), *run.waits.values()]
-                self.auditor.note(f"{run.id} is not explained: {gate}, with {waiting}")
+                self.unexplained.append(f"seed {self.seed}: {run.id}: {gate}, with {waiting}")
 
 
 def test_every_unfinished_run_of_a_world_has_a_gate_that_holds_it_back() -> None:
-    named: Counter[str] = Counter()
+    named, unexplained = Counter[str](), list[str]()
     for seed in range(WORLDS):
         world = AskingWorld(seed)
-        world.run()
+        with suppress(AuditError):  # Other promises have tests of their own.
+            world.run()
         named += world.named
-    assert named.keys() >= {"request", "backoff", "concurrency:step", "sleep", "event", "invoke"}, named
-    assert "none" not in named
+        unexplained += world.unexplained
+    assert not unexplained, "\n".join(unexplained[:10])
+    assert len(named) >= KINDS_MIN, named  # Or the worlds have become too dull to show anything.

@@ -309,9 +309,10 @@ class World:
 
     async def _look_at_rest(self) -> None:
         """Whenever nothing is to be decided for a moment: nobody waits without a reason."""
-        chance = random.Random(f"{self.seed} rest")
+        chance, pause_s = random.Random(f"{self.seed} rest"), min(self.pace_s, 60.0)
         while not self._is_settled:
-            await asyncio.sleep(chance.expovariate(1.0) * min(self.pace_s, 60.0))
+            pause_s = min(1.02 * pause_s, 3600.0)
+            await asyncio.sleep(chance.expovariate(1.0) * pause_s)
             node = self.node
             if node is not None and not node.is_paused and node.engine.failure is None and node.engine.is_resting:
                 self.auditor.check_rest()

@@ -69,6 +69,8 @@ class VirtualClock(Clock):
 
     def __init__(self, host: Clock, *, is_absolute: bool = False) -> None:
         self._host = host
+        # Asked for with every fact, so without a call in between.
+        self.monotonic_s, self.host_ms = host.monotonic_s, host.host_ms
         self._is_absolute = is_absolute
         self._offset_ms = 0
         """Domain time less host time; of a stopped clock when it was last moved or stopped."""
@@ -79,12 +81,6 @@ class VirtualClock(Clock):
 
     def host_s(self) -> int:
         return self._host.host_s()
-
-    def monotonic_s(self) -> float:
-        return self._host.monotonic_s()
-
-    def host_ms(self) -> int:
-        return self._host.host_ms()
 
     def delay_s(self, until_ms: int) -> float | None:
         delay_s = super().delay_s(until_ms)
@@ -138,6 +134,16 @@ class RandomSource(Protocol):
     def getrandbits(self, k: int, /) -> int: ...
 
 
+class SystemRandom:
+    """Bits from the system: unpredictable, as ids that act as secrets towards other tenants must be.
+
+    Jitter is no secret, and every decision asks for some: it costs no call of the system.
+    """
+
+    def __init__(self) -> None:
+        self.random = random.Random().random
+        self.getrandbits = random.SystemRandom().getrandbits
+
+
 def system_random() -> RandomSource:
-    """Unpredictable, as ids that act as secrets towards other tenants must be."""
-    return random.SystemRandom()
+    return SystemRandom()

@@ -5,10 +5,12 @@ takes until the gate is open that the event names, if it names one: `POST /gates
 `POST /gates` opens all for which somebody waits.
 
 Environment: PORT; STEP_LOG, a file that gets one JSON line per step execution and per call request; VARIANT,
-`relaxed` for one throttle less, `invalid` for a function that no server accepts; and what the SDK reads itself.
+`next` for another deployment, `invalid` for one with a function that no server accepts; and what the SDK
+reads itself.
 """
 
 import asyncio
+import functools
 import json
 import logging
 import os
@@ -68,6 +70,11 @@ async def work(ctx: inngest.Context) -> Any:
     return await run(ctx, "hold")
 
 
+async def twice(ctx: inngest.Context) -> Any:
+    await run(ctx, "hold")
+    return await run(ctx, "after")
+
+
 async def rest(ctx: inngest.Context) -> Any:
     """Two steps with an hour between them."""
     await run(ctx, "hold")
@@ -80,6 +87,20 @@ async def collect(ctx: inngest.Context) -> dict[str, Any]:
         return [event.data["n"] for event in ctx.events]
 
     return {"first": ctx.event.data["n"], "all": await ctx.step.run("collect", execute)}
+
+
+async def parallel(ctx: inngest.Context) -> tuple[int, ...]:
+    """Three steps that say when they begin and end."""
+
+    async def hold(number: int) -> int:
+        append_line({"run_id": ctx.run_id, "step": "hold", "n": number})
+        await asyncio.sleep(0.05)
+        append_line({"run_id": ctx.run_id, "step": "hold-end", "n": number})
+        return number
+
+    return await ctx.group.parallel(
+        tuple(functools.partial(ctx.step.run, f"hold-{number}", hold, number) for number in (1, 2, 3))
+    )
 
 
 async def fail_until_fixed(ctx: inngest.Context) -> Any:
@@ -126,11 +147,6 @@ serve(
 # Rates.
 
 serve("throttled", work, throttle=inngest.Throttle(limit=1, period=MINUTE, burst=2, key="event.data.key"))
-serve(
-    "deployed",
-    work,
-    throttle=None if VARIANT == "relaxed" else inngest.Throttle(limit=1, period=HOUR),
-)
 serve("rated", work, rate_limit=inngest.RateLimit(limit=1, period=MINUTE, key="event.data.key"))
 serve("idempotent", work, idempotency="event.data.key")
 
@@ -173,9 +189,47 @@ serve(
 )
 serve("note-cancelled", note_cancelled, trigger="inngest/function.cancelled")
 
+# Several rules at once.
+
+serve(
+    "many-rules",
+    rest,
+    rate_limit=inngest.RateLimit(limit=1, period=MINUTE, key="event.data.rate"),
+    debounce=inngest.Debounce(period=10 * SECOND, key="event.data.window"),
+    singleton=inngest.Singleton(mode="skip", key="event.data.single"),
+    throttle=inngest.Throttle(limit=1, period=2 * HOUR, key="event.data.throttle"),
+    concurrency=[inngest.Concurrency(limit=1, key="event.data.throttle")],
+    priority=inngest.Priority(run="event.data.n"),
+)
+serve(
+    "once-settled",
+    work,
+    debounce=inngest.Debounce(period=10 * SECOND, key="event.data.key"),
+    idempotency="event.data.key",
+)
+serve("parallel", parallel, concurrency=[inngest.Concurrency(limit=1)])
+FAMILY: Any = [inngest.Concurrency(limit=1, scope="env", key="'family'")]
+serve("parent", invoke, concurrency=FAMILY)
+serve("child", work, concurrency=FAMILY)
+
+# What the next deployment changes.
+
+IS_NEXT = VARIANT == "next"
+serve("slow", work, throttle=None if IS_NEXT else inngest.Throttle(limit=1, period=HOUR))
+serve("wide", work, concurrency=[inngest.Concurrency(limit=2 if IS_NEXT else 1)])
+serve(
+    "rekeyed",
+    work,
+    concurrency=[inngest.Concurrency(limit=1, key="event.data.key2" if IS_NEXT else "event.data.key")],
+)
+serve("retimed", rest, timeouts=inngest.Timeouts(finish=2 * HOUR if IS_NEXT else 10 * MINUTE))
+if not IS_NEXT:
+    serve("removed", rest, throttle=inngest.Throttle(limit=1, period=HOUR))
+
 # Without any rule.
 
 serve("plain", work)
+serve("twice", twice)
 serve("rest", rest)
 serve("broken", fail_until_fixed)
 serve("invoker", invoke)
@@ -198,7 +252,7 @@ async def record_calls(
     """Append one line for each call request."""
     if request.url.path == SERVE_PATH and request.method == "POST":
         call = json.loads(await request.body() or b"{}").get("ctx", {})
-        append_line({"request": "POST", "run_id": call.get("run_id")})
+        append_line({"request": "POST", "run_id": call.get("run_id"), "use_api": call.get("use_api")})
     return await answer(request)
 
 

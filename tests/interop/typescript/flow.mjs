@@ -7,7 +7,7 @@
 // The packages are those of the folder in which it is started: `typescript_v3` has version 3 of the SDK.
 //
 // Environment: PORT; STEP_LOG, a file that gets one JSON line per step execution and per call request; VARIANT,
-// `relaxed` for one throttle less, `invalid` for a function that no server accepts; and what the SDK reads itself.
+// `next` for another deployment, `invalid` for one with a function that no server accepts; and what the SDK reads.
 
 import fs from "node:fs";
 import { createRequire } from "node:module";
@@ -70,6 +70,11 @@ function run(ctx, step) {
 
 const work = (ctx) => run(ctx, "hold");
 
+async function twice(ctx) {
+  await run(ctx, "hold");
+  return await run(ctx, "after");
+}
+
 /** Two steps with an hour between them. */
 async function rest(ctx) {
   await run(ctx, "hold");
@@ -80,6 +85,18 @@ async function rest(ctx) {
 async function collect(ctx) {
   const all = await ctx.step.run("collect", () => ctx.events.map((event) => event.data.n));
   return { first: ctx.event.data.n, all };
+}
+
+/** Three steps that say when they begin and end. */
+function parallel(ctx) {
+  const hold = (number) =>
+    ctx.step.run(`hold-${number}`, async () => {
+      appendLine({ run_id: ctx.runId, step: "hold", n: number });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      appendLine({ run_id: ctx.runId, step: "hold-end", n: number });
+      return number;
+    });
+  return Promise.all([hold(1), hold(2), hold(3)]);
 }
 
 async function failUntilFixed(ctx) {
@@ -119,7 +136,6 @@ serve("prioritized", work, { concurrency: 1, priority: { run: "event.data.urgent
 // Rates.
 
 serve("throttled", work, { throttle: { limit: 1, period: "1m", burst: 2, key: "event.data.key" } });
-serve("deployed", work, VARIANT === "relaxed" ? {} : { throttle: { limit: 1, period: "1h" } });
 serve("rated", work, { rateLimit: { limit: 1, period: "1m", key: "event.data.key" } });
 serve("idempotent", work, { idempotency: "event.data.key" });
 
@@ -150,9 +166,35 @@ serve("cancellable", rest, {
 });
 serve("note-cancelled", noteCancelled, { event: "inngest/function.cancelled" });
 
+// Several rules at once.
+
+serve("many-rules", rest, {
+  rateLimit: { limit: 1, period: "1m", key: "event.data.rate" },
+  debounce: { period: "10s", key: "event.data.window" },
+  singleton: { mode: "skip", key: "event.data.single" },
+  throttle: { limit: 1, period: "2h", key: "event.data.throttle" },
+  concurrency: { limit: 1, key: "event.data.throttle" },
+  priority: { run: "event.data.n" },
+});
+serve("once-settled", work, { debounce: { period: "10s", key: "event.data.key" }, idempotency: "event.data.key" });
+serve("parallel", parallel, { concurrency: 1 });
+const family = { concurrency: { limit: 1, scope: "env", key: "'family'" } };
+serve("parent", invoke, family);
+serve("child", work, family);
+
+// What the next deployment changes.
+
+const isNext = VARIANT === "next";
+serve("slow", work, isNext ? {} : { throttle: { limit: 1, period: "1h" } });
+serve("wide", work, { concurrency: isNext ? 2 : 1 });
+serve("rekeyed", work, { concurrency: { limit: 1, key: isNext ? "event.data.key2" : "event.data.key" } });
+serve("retimed", rest, { timeouts: { finish: isNext ? "2h" : "10m" } });
+if (!isNext) serve("removed", rest, { throttle: { limit: 1, period: "1h" } });
+
 // Without any rule.
 
 serve("plain", work);
+serve("twice", twice);
 serve("rest", rest);
 serve("broken", failUntilFixed);
 serve("invoker", invoke);
@@ -172,7 +214,8 @@ app.post("/gates/:name", (request, response) => {
   response.json(null);
 });
 app.post(SERVE_PATH, (request, _response, next) => {
-  appendLine({ request: "POST", run_id: request.body?.ctx?.run_id ?? null });
+  const call = request.body?.ctx ?? {};
+  appendLine({ request: "POST", run_id: call.run_id ?? null, use_api: call.use_api ?? null });
   next();
 });
 app.use(SERVE_PATH, serveFunctions({ client, functions }));

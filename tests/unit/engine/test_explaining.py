@@ -152,6 +152,19 @@ async def test_of_a_set_only_the_bucket_that_is_full_holds_back() -> None:
     assert (verdicts["concurrency:run"], verdicts["concurrency:step"]) == (Verdict.PASS, Verdict.BLOCK)
 
 
+async def test_who_was_given_its_slot_is_not_held_back_by_itself() -> None:
+    office = await open_office(concurrency=1)
+    ids = await sent(office, 2)
+    run = office.engine.live.find_run(ids[1])
+    assert run is not None
+    run.content = None  # It has to be loaded before it can be sent.
+    office.engine.tell(CancelRequested(ids[0], "api"))
+    await office.engine.run_once()
+
+    assert office.engine.live.slots.held_by(f"{ids[1]}.0")
+    assert (await blocking(office, ids[1])).id == "request"
+
+
 async def test_a_throttle_says_when_the_turn_comes() -> None:
     office = await open_office(throttle={"limit": 6, "period": "1m", "key": "event.data.user"})
     ids = await sent(office, 4, user="ann")

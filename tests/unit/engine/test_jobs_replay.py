@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from inngest_server.engine import jobs, starts
+from inngest_server.engine import forks, starts
 from inngest_server.engine.facts import FunctionPaused, FunctionResumed, JobAsked, JobDeleted
 from inngest_server.engine.job_runner import count_matches, read_slice
 from inngest_server.engine.jobs import JobRefusal
@@ -325,7 +325,7 @@ async def test_a_run_whose_start_is_a_fault_of_ours_is_undecided_and_all_others_
             raise ZeroDivisionError("planted")
         return begin(work, start, *rest, **options)
 
-    monkeypatch.setattr(jobs.starts, "begin", broken)
+    monkeypatch.setattr(forks.starts, "begin", broken)
     with capture_logs():
         async with running(yard):
             job = await yard.engine.ask(_asked(yard))

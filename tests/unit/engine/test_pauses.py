@@ -24,7 +24,7 @@ from tests.unit.engine.aftermath import (
 )
 from tests.unit.engine.builders import Office, make_function
 from tests.unit.engine.job_yard import PLACED, Yard
-from tests.unit.runs.builders import make_failure, make_op, ran
+from tests.unit.runs.builders import make_failure, make_op, make_reported, ran
 
 SLUG = "shop-f"
 
@@ -414,3 +414,24 @@ async def test_a_parent_is_told_at_once_that_the_function_it_invokes_is_paused()
 
 def test_seven_days_are_seven_days() -> None:
     assert pauses.HELD_MAX_MS == 7 * DAY_MS
+
+
+async def test_a_request_that_needs_no_answer_any_more_leaves_the_queue_of_the_paused_function() -> None:
+    office = await open_office()
+    await office.send(PLACED)
+    await office.report(office.desk.calls[0], make_op("StepPlanned", "a"), make_op("StepPlanned", "b"))
+    [a] = [call for call in office.desk.calls if call.item.step_id == "a"]
+    await pause(office)
+    await office.answer(a, make_failure())
+    await office.advance(HOUR_MS)
+    assert office.run_of(a).items[a.item.item_id].state == "parked"
+
+    # The app answers what it had answered with a failure before.
+    late = Answered(a.item.run_id, a.item.item_id, a.item.generation, make_reported(ran("a", 1)))
+    office.engine.tell(late)
+    await office.settle()
+    await resume(office)
+    for call in list(office.desk.calls):
+        await office.complete(call)
+    assert await office.statuses() == ["Completed"]
+    assert office.engine.live.slots.is_empty()

@@ -6,12 +6,13 @@ import orjson
 import pytest
 
 from inngest_server.engine import rekeying
-from inngest_server.engine.facts import EventsSent, Synced
+from inngest_server.engine.facts import EventsSent, Released, Synced
 from inngest_server.events.event import make_event, read_event
 from inngest_server.execution.driver import Call
 from inngest_server.flow_control.records import RekeyRow, TermsRow
 from inngest_server.runs.records import ItemRow
 from tests.builders import HOUR_MS
+from tests.conformance.actions import put
 from tests.unit.engine.builders import Office, make_function, make_registration
 from tests.unit.engine.test_slots import crash
 from tests.unit.runs.builders import make_op
@@ -281,3 +282,32 @@ async def test_a_run_that_is_held_does_not_hold_it_up() -> None:
     await office.settle()
     await sync(office, BY_B)
     assert is_at_peace(office)
+
+
+async def test_a_run_that_was_held_is_re_keyed_when_it_is_released() -> None:
+    office = await open_office({"fn": BY_A})
+    await send(office, n=0, a=1, b=1)
+    call = call_of(office, 0)
+    await office.report(call, make_op("Sleep", "s", name="1h"))
+    office.engine._work.hold(call.item.run_id, "run", "for the test", office.clock.ms)
+    await office.settle()
+    await sync(office, {"fn": BY_B})
+    office.engine.tell(Released(call.item.run_id))
+    await office.settle()
+
+    await send(office, n=1, a=2, b=1)
+    assert out(office) == []
+    await send(office, n=2, a=2, b=2)
+    assert out(office) == [2]
+
+
+@pytest.mark.parametrize("limits", [b"", b"7", b"[7]"])
+async def test_former_limits_that_are_damaged_count_for_nothing(limits: bytes) -> None:
+    office = await open_office(BY_A)
+    await send(office, n=0, a=1)
+    [function] = office.engine.functions.all()
+    await put(office.storage, RekeyRow(function.id, function.row.shard, limits))
+    await crash(office)
+    assert is_at_peace(office)
+    await send(office, n=1, a=1)
+    assert out(office) == [0]

@@ -16,6 +16,7 @@ from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.protocol import EventQuery, RunQuery, StorageUnavailableError
 from tests.builders import DAY_MS, HOUR_MS, T0_MS, make_event_row, make_run_row, make_ulid, make_window
 from tests.conformance.actions import put
+from tests.unit.engine.builders import Office, make_function
 
 NOW_MS = T0_MS + 10 * DAY_MS
 KB = b"x" * 1_000
@@ -131,3 +132,16 @@ async def test_a_storage_that_does_not_answer_is_asked_again_later(
     with capture_logs() as logs:
         assert await make_retention(storage, bytes_max=1).run_once() == 0
     assert [line["event"] for line in logs] == ["retention.failed"]
+
+
+async def test_a_debounce_that_is_pushed_back_for_ever_keeps_its_newest_event_alone() -> None:
+    office = Office()
+    await office.open(make_function("index", "doc/saved", debounce={"period": "2h"}))
+    other = await office.send("doc/other")
+    for _ in range(6 * 24):
+        newest = await office.send("doc/saved")
+        await office.advance(HOUR_MS)
+    await prune_all(Retention(office.engine, keep_ms=2 * DAY_MS))
+    assert await office.storage.get(EventRow, [other]) == []
+    assert len(await office.storage.get(EventRow, [newest])) == 1
+    assert len(office.engine.live.windows) == 1

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from inngest_server.engine import sending
+from inngest_server.engine.engine import FACTS_PER_BATCH
 from inngest_server.execution.driver import Call
 from inngest_server.flow_control.parking import Parking
 from inngest_server.flow_control.records import TermsRow
@@ -342,4 +343,20 @@ async def test_runs_of_a_removed_function_that_wait_to_start_are_skipped_and_oth
     await office.report(call, make_op("StepRun", "a", data=1))
     await office.complete(office.desk.calls[0])
     assert (await office.row(call.item.run_id)).status == "Completed"
+    assert office.engine.live.slots.is_empty()
+
+
+async def test_runs_that_waited_too_long_do_not_pass_on_a_slot_without_end_in_one_batch() -> None:
+    office = await open_office(concurrency=1, timeouts={"start": "10s"})
+    await send(office, 600)
+    [call] = office.desk.calls
+    office.clock.ms += 10_000
+    office.desk.calls.clear()
+    office.engine.tell(Answered(call.item.run_id, call.item.item_id, call.item.generation, Returned(b"1")))
+    batches: list[int] = []
+    while office.engine.live.item_counts.total():
+        before = office.engine.facts_decided
+        assert await office.engine.run_once()
+        batches.append(office.engine.facts_decided - before)
+    assert max(batches) <= sending.GRANTS_PER_BATCH + FACTS_PER_BATCH
     assert office.engine.live.slots.is_empty()

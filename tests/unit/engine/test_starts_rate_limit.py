@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from inngest_server.engine import starts
 from inngest_server.engine.events import Dropped
 from inngest_server.engine.facts import CronDue, EventsSent, InvokeSent, Synced
 from inngest_server.engine.starts import note_key
+from inngest_server.engine.windows import KEY_CHARS_SHOWN
 from inngest_server.events.event import make_event, read_event
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.events.system import INVOKED
@@ -374,3 +376,49 @@ async def test_a_start_that_waits_for_a_reading_survives_a_crash_and_comes_once(
     assert office.storage._all(MessageRow) == []
     await reload(office)
     assert len(office.storage._all(RunRow)) == 1
+
+
+async def test_a_key_that_asks_for_the_time_is_read_and_decided_as_of_one_moment() -> None:
+    office = await make_office(rateLimit={**ONE_A_MINUTE, "key": "now()"})
+    reply = office.engine.ask_events(make_sent(office))
+    worked, rounds = True, 0
+    while worked:
+        office.clock.ms += 1
+        worked = await office.engine.load_once()
+        office.clock.ms += 1
+        worked = await office.engine.run_once() or worked
+        rounds += 1
+        assert rounds < 10
+    await reply
+    assert (len(office.desk.calls), office.storage._all(MessageRow)) == (1, [])
+
+
+async def test_what_was_read_for_a_decision_that_raised_is_forgotten_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    office = await make_office()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("planted")
+
+    with monkeypatch.context() as planted:
+        planted.setattr(starts, "begin", fail)
+        reply = office.engine.ask_events(make_sent(office))
+        await office.engine.load_once()
+        with pytest.raises(RuntimeError) as raised:
+            await office.engine.run_once()
+    office.engine._decide_again(raised.value)
+    assert office.engine._work.reading is None
+    await office.engine.start()
+    await office.settle()
+    await reply
+    assert len(office.desk.calls) == 1
+
+
+async def test_of_the_value_of_a_key_no_more_is_kept_than_people_read() -> None:
+    office = await make_office(rateLimit={**ONE_A_MINUTE, "key": "event.data.user"})
+    for _ in range(2):
+        last = await office.send(PLACED, {"user": "a" * 10_000})
+    [function] = office.engine.functions.all()
+    [note] = await office.storage.get(MarkRow, [note_key(last, function.id)])
+    assert json.parse(note.value.encode())["key"] == "a" * KEY_CHARS_SHOWN

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from inngest_server.apps.options import SingletonMode
+from inngest_server.engine import starts
 from inngest_server.engine.facts import Synced
 from inngest_server.engine.options import EngineOptions
 from inngest_server.execution.driver import Call
@@ -16,6 +17,7 @@ from inngest_server.wire import json
 from tests.builders import HOUR_MS
 from tests.unit.engine.aftermath import events_about, left_behind, reason_of, reload, status_of
 from tests.unit.engine.builders import Office, make_function, make_registration
+from tests.unit.engine.test_starts_rate_limit import make_sent
 from tests.unit.runs.builders import make_failure, make_op
 
 PLACED, SHIPPED = "shop/order.placed", "shop/order.shipped"
@@ -263,3 +265,24 @@ async def test_two_events_of_one_batch_of_facts_start_one_run() -> None:
     for one in sent:
         await one
     assert sorted(row.status for row in office.storage._all(RunRow)) == ["Running", "Skipped"]
+
+
+async def test_in_a_burst_each_run_asks_the_one_before_it_alone_to_make_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    office = await make_office(**CANCEL)
+    await send(office)
+    asked: list[int] = []
+    judge = starts.singleton.judge
+
+    def watched(mode: SingletonMode, holders: tuple[str, ...]) -> Any:
+        asked.append(len(holders))
+        return judge(mode, holders)
+
+    monkeypatch.setattr(starts.singleton, "judge", watched)
+    office.engine.ask_events(make_sent(office, count=20))
+    await office.settle()
+    assert asked == [1] * 20
+    assert len(office.desk.calls) == 1 + 1
+    statuses = sorted(row.status for row in office.storage._all(RunRow))
+    assert statuses == ["Cancelled"] * 20 + ["Running"]

@@ -177,3 +177,13 @@ async def test_a_function_that_gets_a_throttle_throttles_who_waits_for_slots_alr
     await office.sync(make_function("f", PLACED, concurrency=1, throttle={"limit": 1, "period": "10s"}))
     found = await starts(office, SECOND_MS, 30_000)
     assert [moment for moment, _ in found] == [0, 0, 10_000]
+
+
+async def test_a_throttle_that_opens_sooner_at_a_slower_rate_wakes_who_waits_then() -> None:
+    office = await open_office(throttle={"limit": 2, "period": "10s", "burst": 3})
+    await send(office, 4)
+    await office.sync(make_function("f", PLACED, throttle={"limit": 5, "period": "30s", "burst": 3}))
+    assert len(office.desk.calls) == 3
+    # Three of five seconds each are used up, of which two of six may be outstanding.
+    await office.advance(3 * SECOND_MS)
+    assert len(office.desk.calls) == 4

@@ -9,7 +9,7 @@ import structlog
 from inngest_server.engine import starts
 from inngest_server.engine.facts import WindowDue
 from inngest_server.engine.windows import Window
-from inngest_server.events.event import Event
+from inngest_server.events.event import Event, stored_event
 from inngest_server.events.records import EventRow
 from inngest_server.events.system import TIMER
 from inngest_server.flow_control.records import WindowKind
@@ -74,8 +74,7 @@ def _events_of(window: Window, read: dict[str, EventRow]) -> list[Event]:
         if (event := known.get(internal_id)) is not None:
             events.append(event)
         elif row is not None and row.body:
-            moments = row.ts_ms, row.received_at_ms
-            events.append(Event(internal_id, row.event_id, row.name, *moments, row.body, repeatable=False))
+            events.append(stored_event(row))
     return events
 
 

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 from inngest_server.engine import starts
 from inngest_server.engine.facts import RunAgain
-from inngest_server.events.event import Event
+from inngest_server.events.event import stored_event
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.runs.placement import derived_ulid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inngest_server.engine.functions import Function
     from inngest_server.engine.work import Work
+    from inngest_server.runs.seed import Seed
 
 KEY_LIFETIME_MS = 24 * 3_600_000
 """How long a client that asks again with the same key gets the same run."""
@@ -25,34 +29,52 @@ def run_again(work: Work, fact: RunAgain, now_ms: int) -> str | None:
     function = work.functions.get(fact.function_id)
     if not function.is_active:
         return None
-    for row in fact.events:
-        work.put(row)  # Retention may have forgotten it since it was read.
-    first, *further = map(event_of, fact.events)
-    start = starts.Start(
+    run_id = begin_again(
+        work,
         function,
-        first,
-        fact.origin,
-        now_ms,
-        starts.Cause.AGAIN,
+        fact.events,
+        is_batch=fact.is_batch,
+        origin=fact.origin,
+        caused_at_ms=now_ms,
         cron=fact.cron,
         original_run_id=fact.original_run_id,
         seed=fact.seed,
+        now_ms=now_ms,
     )
-    batch_id = derived_ulid(now_ms, fact.origin, "batch") if fact.is_batch else None
-    run_id = starts.begin(work, start, now_ms, further=further, batch_id=batch_id)
     if run_id is not None and fact.mark:
         work.put(MarkRow(fact.mark, function.row.shard, run_id, now_ms + KEY_LIFETIME_MS))
     return run_id
 
 
-def event_of(row: EventRow) -> Event:
-    """An event that was stored, as one that starts something."""
-    return Event(
-        row.internal_id,
-        row.event_id,
-        row.name,
-        row.ts_ms,
-        row.received_at_ms,
-        row.body or b"null",
-        repeatable=False,
+def begin_again(
+    work: Work,
+    function: Function,
+    events: Sequence[EventRow],
+    *,
+    is_batch: bool,
+    origin: str,
+    caused_at_ms: int,
+    cron: str | None,
+    original_run_id: str,
+    now_ms: int,
+    seed: Seed | None = None,
+) -> str | None:
+    """Start a function on stored events that it ran on before; the run's id, also of a skipped one.
+
+    The id follows from `origin` and bears the moment of the cause.
+    """
+    for row in events:
+        work.put(row)  # Retention may have forgotten it since it was read.
+    first, *further = map(stored_event, events)
+    start = starts.Start(
+        function,
+        first,
+        origin,
+        caused_at_ms,
+        starts.Cause.AGAIN,
+        cron=cron,
+        original_run_id=original_run_id,
+        seed=seed,
     )
+    batch_id = derived_ulid(caused_at_ms, origin, "batch") if is_batch else None
+    return starts.begin(work, start, now_ms, further=further, batch_id=batch_id)

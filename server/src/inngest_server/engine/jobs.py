@@ -10,10 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from inngest_server.engine import starts
+from inngest_server.engine import forks
 from inngest_server.engine.facts import Again, JobAsked, JobDeleted, JobSlice
-from inngest_server.events.event import Event
-from inngest_server.events.records import EventRow
 from inngest_server.jobs.filter import RunFilter
 from inngest_server.jobs.progress import Undecided, advanced, deleted, new_job, pause_ms
 from inngest_server.jobs.records import JobKind, JobRow
@@ -146,37 +144,21 @@ def _start_again(work: Work, job: JobRow, again: Again, now_ms: int) -> str:
     job itself never comes upon it.
     """
     function = work.functions.get(job.function_id)
-    for row in again.events:
-        work.put(row)  # Retention may have forgotten it since it was read.
-    first, *further = map(_event_of, again.events)
-    origin, caused_at_ms = f"{job.job_id}/{again.run_id}", job.created_at_ms + 1
-    start = starts.Start(
+    run_id = forks.begin_again(
+        work,
         function,
-        first,
-        origin,
-        caused_at_ms,
-        starts.Cause.AGAIN,
+        again.events,
+        is_batch=len(again.events) > 1,
+        origin=f"{job.job_id}/{again.run_id}",
+        caused_at_ms=job.created_at_ms + 1,
         cron=again.cron,
         original_run_id=again.run_id,
+        now_ms=now_ms,
     )
-    batch_id = derived_ulid(caused_at_ms, origin, "batch") if further else None
-    run_id = starts.begin(work, start, now_ms, further=further, batch_id=batch_id)
     row = work.batch.rows.get(RunRow, {}).get(run_id) if run_id is not None else None
     if isinstance(row, RunRow) and row.status == RunStatus.SKIPPED:
         return f"skipped: run {run_id} says why"
     return "" if run_id is not None else "not_started: a rule of the function does not let it start"
-
-
-def _event_of(row: EventRow) -> Event:
-    return Event(
-        row.internal_id,
-        row.event_id,
-        row.name,
-        row.ts_ms,
-        row.received_at_ms,
-        row.body or b"null",
-        repeatable=False,
-    )
 
 
 def delete(work: Work, fact: JobDeleted, now_ms: int) -> JobRow | None:

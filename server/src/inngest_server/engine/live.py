@@ -130,6 +130,15 @@ class Live:
         """
         return tuple(self._locks.get(lock, ()))
 
+    def rivals_of(self, lock: str) -> tuple[str, ...]:
+        """Those of them that were not told to make way; of many in a burst that is the last one."""
+        found: list[str] = []
+        for run_id in reversed(self._locks.get(lock, {})):
+            if run_id in self.making_way:
+                break  # When one is told, all that were there before it are too.
+            found.append(run_id)
+        return tuple(reversed(found))
+
     def open_wait(self, wait: WaitRow) -> None:
         """Index a wait and set its timer."""
         self.wait_counts[wait.kind] += 1

@@ -14,7 +14,8 @@ from inngest_server.engine.facts import EventsSent, Pending, StartDue, WindowDue
 from inngest_server.engine.options import EngineUnavailableError, UndecidableError
 from inngest_server.engine.work import Work
 from inngest_server.events.records import EventRow, MarkRow
-from inngest_server.runs.facts import Ending
+from inngest_server.flow_control.parking import run_of
+from inngest_server.runs.facts import Ending, ItemDue
 from inngest_server.runs.records import RunRow, RunStatus
 from inngest_server.runs.run import Content, Run
 from inngest_server.runs.skip import SkipReason, find_skipped
@@ -23,6 +24,11 @@ from inngest_server.storage.protocol import Storage, StorageError
 log = structlog.get_logger("inngest.engine")
 
 LOADS_PER_READ = 500
+LOADS_AHEAD = 100
+"""Runs that are read with one that got its slots, because they come next in its queue; at most."""
+LOADS_AHEAD_FIRST = 10
+AHEAD_BYTES = 8 * 1024 * 1024
+"""Of those, roughly: as many are read as would have fitted the last time."""
 WINDOW_BYTES_PER_READ = 32 * 1024 * 1024
 UNREADABLE = "its event or journal is missing or damaged"
 
@@ -56,6 +62,7 @@ class Loader:
         self._windows: deque[Pending] = deque()
         """Windows that are due, and lack events."""
         self._reading_windows: list[Pending] = []
+        self._ahead_max = LOADS_AHEAD_FIRST
         self._load_singly = 0
         """Facts and runs still to be read one at a time, to find the one among them that cannot be read."""
         self._generation = 0
@@ -111,11 +118,12 @@ class Loader:
         self.rounds += 1
         round_number, generation = self.rounds, self._generation
         run_ids, self._reading = self._next()
+        ahead = self._next_in_line(run_ids) if not self._load_singly else []
         pending = self._reading
         try:
             if pending:
                 await self._load_marks(pending, round_number)
-            contents = await self._load_contents(run_ids) if run_ids else {}
+            contents = await self._load_contents([*run_ids, *ahead]) if run_ids else {}
         except StorageError as error:
             log.error("engine.load_failed", code=error.code, detail=str(error))
             if generation == self._generation:
@@ -143,7 +151,43 @@ class Loader:
                     await self._unreadable(run_id, UNREADABLE)
                     continue
             self._give_back(run_id)
+        if generation == self._generation:
+            self._keep(ahead, contents)
         return True
+
+    def _next_in_line(self, run_ids: list[str]) -> list[str]:
+        """Runs behind those that are read because they got their slots: their turn is soon.
+
+        They are read in the same go. Otherwise each would wait for a read of its own when its turn has come.
+        """
+        live, wanted = self._work.live, dict[str, None]()
+        for run_id in run_ids:
+            run = live.find_run(run_id)
+            for pending in self._waiting[run_id] if run is not None else ():
+                left = self._ahead_max - len(wanted)
+                if run is not None and left > 0 and isinstance(pending.fact, ItemDue):
+                    items = live.slots.next_after(pending.fact.item_id, run.row.function_id, left)
+                    wanted |= dict.fromkeys(map(run_of, items))
+        runs = [run for run_id in wanted if run_id not in self._waiting and (run := live.find_run(run_id))]
+        return [run.id for run in runs if run.content is None]
+
+    def _keep(self, run_ids: list[str], contents: dict[str, Content]) -> None:
+        """Keep what was read ahead as contents of idle runs; what could not be read is read in its turn."""
+        kept: list[Run] = []
+        for run_id in run_ids:
+            run = self._work.live.find_run(run_id)
+            if run is None or run.content is not None or run_id not in contents:
+                continue
+            run.content = contents[run_id]
+            kept.append(run)
+            if run_id in self._waiting:  # Its turn came meanwhile.
+                self._to_load.remove(run_id)
+                self._give_back(run_id)
+        if kept:
+            size_bytes = sum([run.loaded.size_bytes for run in kept])
+            fitting = AHEAD_BYTES * len(kept) // max(size_bytes, 1)
+            self._ahead_max = max(1, min(LOADS_AHEAD, 2 * self._ahead_max, fitting))
+            self._work.live.touched(kept)
 
     def _next(self) -> tuple[list[str], list[Pending]]:
         """The runs and the events that are read next."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import orjson
+import structlog
 
 from inngest_server.apps.config import FunctionConfig, Throttle, concurrency_to_json, read_concurrency
 from inngest_server.apps.fields import Fields
@@ -32,6 +33,8 @@ from inngest_server.runs.records import ItemState
 if TYPE_CHECKING:
     from inngest_server.engine.work import Work
     from inngest_server.runs.run import Run
+
+log = structlog.get_logger("inngest.engine")
 
 RUNS_PER_SLICE = 500
 """Runs that are looked at between two batches."""
@@ -180,8 +183,13 @@ def _write(former: Sequence[Former]) -> bytes:
 
 
 def _read(row: RekeyRow) -> list[Former]:
+    """The former limits; none if they are damaged, as all runs are counted by the present ones in the end."""
     former: list[Former] = []
-    for one in cast("list[dict[str, object]]", orjson.loads(row.limits)):
-        fields = Fields(one, Findings())
-        former.append(Former(read_concurrency(fields), Throttle.read(fields)))
+    try:
+        for one in cast("list[dict[str, object]]", orjson.loads(row.limits)):
+            fields = Fields(one, Findings())
+            former.append(Former(read_concurrency(fields), Throttle.read(fields)))
+    except (TypeError, ValueError, AttributeError) as error:
+        log.error("engine.former_limits_unreadable", function_id=row.function_id, detail=str(error))
+        return []
     return former

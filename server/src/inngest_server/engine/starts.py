@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from inngest_server.apps.options import SingletonMode
 from inngest_server.engine import windows
 from inngest_server.engine.facts import EventsSent, InvokeSent, StartDue
 from inngest_server.engine.functions import Function
@@ -149,7 +150,9 @@ def begin(
         lock = function.singleton.lock_of(json.parse_kept(start.event.body), now_ms) or ""
     if lock:
         assert function.singleton is not None
-        match singleton.judge(function.singleton.mode, work.live.holders_of(lock)):
+        mode, live = function.singleton.mode, work.live
+        holders = live.rivals_of(lock) if mode is SingletonMode.CANCEL else live.holders_of(lock)
+        match singleton.judge(mode, holders):
             case singleton.Skip(blocked_by):
                 return skip(work, start, SkipReason.SINGLETON, now_ms, collected, blocked_by=blocked_by)
             case singleton.Start(cancels):

@@ -10,7 +10,7 @@ from inngest_server.engine.live import Shard
 from inngest_server.engine.messages import Message, StartAsked, decode
 from inngest_server.engine.sending import rank_of
 from inngest_server.engine.work import Work
-from inngest_server.events.event import Event
+from inngest_server.events.event import stored_event
 from inngest_server.events.expressions import ExpressionError
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Driver
@@ -157,16 +157,7 @@ def _told(work: Work, row: MessageRow, messages: list[Message], events: dict[str
         work.owns(row.shard)
         work.batch.remove(MessageRow, row[:3], row.shard)
         return []
-    caused_by = Event(
-        event.internal_id,
-        event.event_id,
-        event.name,
-        event.ts_ms,
-        event.received_at_ms,
-        _body_of(event),
-        repeatable=False,
-    )
-    return [work.stored_start(row, StartDue(first, caused_by))]
+    return [work.stored_start(row, StartDue(first, stored_event(event)))]
 
 
 def _body_of(row: EventRow | None) -> bytes:

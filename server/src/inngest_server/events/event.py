@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple, cast
 
+from inngest_server.events.records import EventRow
 from inngest_server.wire import json
 from inngest_server.wire.limits import (
     EVENT_BYTES_MAX,
@@ -144,6 +145,19 @@ def read_event(
         user=_object(fields, "user"),
         v=_check_v(fields.get("v")),
         sessions=_sessions(fields.get("meta")),
+    )
+
+
+def stored_event(row: EventRow) -> Event:
+    """An event that was stored, as one that starts something; null where its body is gone."""
+    return Event(
+        row.internal_id,
+        row.event_id,
+        row.name,
+        row.ts_ms,
+        row.received_at_ms,
+        row.body or b"null",
+        repeatable=False,
     )
 
 

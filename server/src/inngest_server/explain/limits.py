@@ -21,9 +21,10 @@ _ORDER = ("r", "a", "e", "")
 
 
 def gates_of_limits(shot: RunSnapshot, item: ItemRow | None) -> list[Gate]:
-    """Those gates, for the item in question; an item that is not parked has passed or not reached them."""
-    parked = item if item is not None and item.state == ItemState.PARKED else None
-    place = shot.place if parked is not None else None
+    """Those gates, for the item in question; one that is in no line has passed or not reached them."""
+    # Without a place it got its slots already, and is about to be sent.
+    place = shot.place
+    parked = item if item is not None and item.state == ItemState.PARKED and place is not None else None
     return [
         _archived(shot),
         _paused(shot, parked),

@@ -188,6 +188,26 @@ class Parking:
             nodes = [below for node in smaller for below in (2 * node + 1, 2 * node + 2)]
         return Place(ahead, queue.watched, self._watchers[queue.watched].count - 1)
 
+    def next_after(self, item_id: str, function_id: str, at_most: int) -> list[str]:
+        """Items that come after one of the function that was granted its set, in the queue that it left.
+
+        Smallest rank first. Looks at few more than it returns, however many wait.
+        """
+        queue = self._queues.get((function_id, *self._granted.get(item_id, _NOTHING)))
+        if queue is None:
+            return []
+        heap, found = queue.heap, list[str]()
+        # What is below a larger one in a heap is larger too; those that left are not counted out for long.
+        front, looks = [(heap[0], 0)] if heap else [], 2 * at_most
+        while front and looks and len(found) < at_most:
+            looks -= 1
+            rank, node = heapq.heappop(front)
+            if self._waiting.get(rank[2]) is queue:
+                found.append(rank[2])
+            for child in range(2 * node + 1, min(2 * node + 3, len(heap))):
+                heapq.heappush(front, (heap[child], child))
+        return found
+
     def waiting_of(self, function_id: str) -> list[str]:
         """Items of a function that wait, smallest rank first."""
         ranks = {
