@@ -47,7 +47,8 @@ PROTOCOL_HEADERS = [
 ]
 HELD_FUNCTIONS = frozenset({"held", "single", "queued", "prioritised", "single-run"})
 """Their calls are answered once the driver says so."""
-QUEUE_SLOTS = 100
+QUEUE_SLOTS = 250
+"""About as many as calls that the server has under way without a limit."""
 BATCH_SIZE = 100
 SMALL_BATCH_SIZE = 5
 BY_KEY = "event.data.key"

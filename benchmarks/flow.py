@@ -1,11 +1,11 @@
 """What the rules of flow control cost, each beside runs that have none.
 
-Every scenario runs plain no-op runs before and after its own load, in the same server, so that its figures are
-shares of what this machine gave at that moment:
+Every scenario runs plain no-op runs before and after its own load, in the same server, so that its figures
+are shares of what this machine gave at that moment:
 
 * `share_of_plain`: its throughput as a share of theirs, where the load may go as fast as it can;
-* `cpu_to_plain`: the server's processor time for one event as a multiple of that for one no-op run. It says the
-  same where a rule makes runs wait for a moment, and on a machine that others use too.
+* `cpu_to_plain`: the server's processor time for one event as a multiple of that for one no-op run. It says
+  something too where a rule makes runs wait for a moment, and on a machine that others use.
 """
 
 import time
@@ -30,7 +30,7 @@ DEBOUNCED_KEYS = 1_000
 BATCHED_EVENTS = 50_000
 BATCH_KEYS = 10_000
 SKIPPED_EVENTS = 20_000
-PRIORITIES_S = 600
+PRIORITIES = 10
 
 
 class Spent(NamedTuple):
@@ -77,7 +77,7 @@ async def plain(bench: Bench) -> Metrics:
 def beside_plain(
     measure: Callable[[Bench], Awaitable[Metrics]], *, waits: bool = False
 ) -> Callable[[Bench], Awaitable[Metrics]]:
-    """The scenario between two of plain runs. One that `waits` for moments has no share of their throughput."""
+    """The scenario between two loads of plain runs; `waits` says that it cannot go as fast as it could."""
 
     async def scenario(bench: Bench) -> Metrics:
         before = await plain(bench)
@@ -131,9 +131,7 @@ async def queue(bench: Bench, function: str = "queued", count: int | None = None
     await bench.post_many(function, QUEUE_SLOTS)
     await bench.wait_counter("held", QUEUE_SLOTS)
     before_mb, filling = rss_mb(bench.server_pid), Stopwatch(bench)
-    posts_ms = await bench.post_many(
-        function, count, lambda number: {"priority": number * 7919 % PRIORITIES_S}
-    )
+    posts_ms = await bench.post_many(function, count, lambda number: {"priority": number * 7 % PRIORITIES})
     filled = filling.read()
     await bench.settle()
     added_mb = rss_mb(bench.server_pid) - before_mb

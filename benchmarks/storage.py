@@ -70,7 +70,7 @@ class Load:
         for number in range(first, first + count):
             event_id, run_id = make_ulid(2 * number, at_ms=now_ms), make_ulid(2 * number + 1, at_ms=now_ms)
             start.put(make_event_row(event_id, received_at_ms=now_ms, body=EVENT_BODY))
-            start.put(make_mark(f"5b1d6e0a-{hash(event_id):x}", internal_id=event_id))
+            start.put(make_mark(f"5b1d6e0a-{hash(event_id):x}", value=event_id))
             start.put(make_run_row(run_id, event_id=event_id, created_at_ms=now_ms))
             start.put(make_item(f"{run_id}.0", run_id))
             end.put(make_run_row(run_id, event_id=event_id, created_at_ms=now_ms, ended_at_ms=now_ms + 5))

@@ -6,10 +6,10 @@ A client sends events as SDKs do: each request with an id seed or with event ids
 answered with 200; now and then once more after that, as if the answer had been lost. The server is killed
 with SIGKILL at random moments with many calls in flight, now and then while it is still starting or already
 stopping, and is started again on the same directory. Its runs have steps one after the other, in parallel and
-in checkpoints, sleep, wait for events, invoke each other, are cancelled by events and started by a cron; their
-functions have every rule of flow control. Meanwhile one function is paused and resumed, and runs of another one
-are cancelled in bulk. `audit.py` compares the records. Its exit code is 1 when they differ, and the directory
-with all of them is kept.
+in checkpoints, sleep, wait for events, invoke each other, are cancelled by events and started by a cron;
+their functions have every rule of flow control. Meanwhile one function is paused and resumed, and runs of
+another one are cancelled in bulk. `audit.py` compares the records. Its exit code is 1 when they differ, and
+the directory with all of them is kept.
 """
 
 import argparse
@@ -49,12 +49,13 @@ from tests.support.shim import compile_shim
 
 START_TIMEOUT_S = 30.0
 SETTLE_TIMEOUT_S = 60.0
+PROBLEMS_SHOWN = 20
 POLL_S = 0.02
 
 SENDERS = 8
 EVENTS_PER_POST_MAX = 20
 UNFINISHED_MAX = 400
-"""Events whose run has not returned, so that the load fits the machine; many of them have a call in flight."""
+"""Events whose run has not returned, so that the load fits the machine; many have a call in flight."""
 ANSWER_DELAY_MS = 100
 RESEND_DELAY_S = 0.05
 SENT_TWICE = 0.05
@@ -77,9 +78,10 @@ LOAD_S = (0.3, 1.8)
 RULES_MET = (
     *("batches_of_several", "debounced_away", "throttled", "dropped_rated", "dropped_ordered"),
     *("skipped_for_singleton", "replaced", "overtaken", "timed_out", "skipped_for_pause"),
-    *("cancelled_for_pause", "cancelled_by_jobs"),
+    *("cancelled_for_pause", "cancelled_by_jobs", "heavy_full", "limited_full", "shared_full"),
 )
-"""Figures of the audit: events, runs or pairs of runs for which a rule made a difference."""
+"""Figures of the audit: events, runs, pairs of runs or calls for which a rule made a difference, and of
+limits how often they were seen full."""
 
 
 class CrashLoopError(Exception):
@@ -320,7 +322,7 @@ class Result:
                 f"pauses: {self.pauses}, bulk cancellations: {self.cancellations}; rules that were met: "
                 + ", ".join(f"{name} {figures[name]}" for name in RULES_MET),
                 f"problems: {self.findings.problem_count}",
-                *(f"  {problem}" for problem in self.findings.problems),
+                *(f"  {problem}" for problem in self.findings.problems[:PROBLEMS_SHOWN]),
             )
         )
 

@@ -1,8 +1,8 @@
 """What the audit knows of flow control: each rule, told once more, of rows and of the witness's lines.
 
-Nothing here calls the server's own rules. Of moments those count that were committed: when a run was made, when
-its first request was sent, when it ended. Between the moment at which a run is let through and the one that is
-committed as its start its content may have to be read; `READING_MS` allows for that.
+Nothing here calls the server's own rules. Of moments those count that were committed: when a run was made,
+when its first request was sent, when it ended. Between the moment at which a run is let through and the one
+that is committed as its start its content may have to be read; `READING_MS` allows for that.
 """
 
 import sqlite3
@@ -40,8 +40,6 @@ CLOCK_MS = 5
 """How far the moment of a decision may be from what the client's clock says; they are on one host."""
 READING_MS = 300
 """Between a grant and the start that it is for."""
-CALLS_AT_ONCE = {"limited": 1, "urgent": 1}
-"""Calls of one key that the app may have at once."""
 
 
 class Pause(NamedTuple):
@@ -151,14 +149,14 @@ def flow_problems(
     yield from wrong_debounces(flow, figures)
     yield from wrong_throttle(flow, figures)
     yield from wrong_drops(flow, figures)
-    yield from crowded_runs(flow)
+    yield from crowded_runs(flow, figures)
     yield from wrong_skips(flow, figures)
     yield from wrong_replacements(flow, figures)
     yield from wrong_order(flow, figures)
     yield from wrong_timeouts(flow, figures)
     yield from wrong_pauses(flow, asked.pauses, figures)
     yield from wrong_cancellations(flow, asked.cancellations, figures)
-    yield from crowded_calls(calls, answer_delay_ms)
+    yield from crowded_calls(calls, answer_delay_ms, figures)
 
 
 def read_flow(connection: sqlite3.Connection) -> Flow:
@@ -190,11 +188,13 @@ def read_flow(connection: sqlite3.Connection) -> Flow:
     for event in events.values():
         flow.events[event.function].append(event)
     columns = "run_id, function_id, event_id, status, created_at_ms, started_at_ms, ended_at_ms, batch_id"
-    for run_id, function_id, event_id, *rest in connection.execute(f"SELECT {columns} FROM runs"):
-        if event_id in events and rest[3] is not None:
-            all_events = (events[event_id], *further[run_id])
-            run = FlowRun(run_id, functions[function_id], all_events, *rest, ends.get(run_id, {}))
-            flow.runs[run.function].append(run)
+    ended = f"SELECT {columns} FROM runs WHERE ended_at_ms IS NOT NULL"
+    for run_id, function_id, event_id, *about in connection.execute(ended):
+        if event_id in events:
+            function, all_events = functions[function_id], (events[event_id], *further[run_id])
+            flow.runs[function].append(
+                FlowRun._make((run_id, function, all_events, *about, ends.get(run_id, {})))
+            )
     for (key,) in connection.execute("SELECT key FROM marks WHERE key LIKE 'why/%'"):
         _, internal_id, function_id = key.split("/")
         flow.dropped.add((internal_id, functions[function_id]))
@@ -301,12 +301,14 @@ def wrong_drops(flow: Flow, figures: Counter[str]) -> Iterator[str]:
                 )
 
 
-def crowded_runs(flow: Flow) -> Iterator[str]:
+def crowded_runs(flow: Flow, figures: Counter[str]) -> Iterator[str]:
     """Never more runs of a key between their start and their end than the function may have."""
     for function, most in (("heavy", HEAVY_LIMIT), ("replacing", 1), ("skipping", 1)):
         for runs, _ in flow.by_key(function):
             spans = [(run.started_at_ms, run.ended_at_ms) for run in runs if run.started_at_ms is not None]
-            if (count := most_at_once(spans)) > most:
+            count = most_at_once(spans)
+            figures[f"{function}_full"] += count == most
+            if count > most:
                 yield f"{count} runs of {function} with one key were under way at once"
 
 
@@ -343,7 +345,7 @@ def wrong_replacements(flow: Flow, figures: Counter[str]) -> Iterator[str]:
         by_id = {run.run_id: run for run in runs}
         newest = [run for run in runs if run.created_at_ms == runs[-1].created_at_ms]
         if not any(run.status == RunStatus.COMPLETED for run in newest):
-            yield f"run {newest[-1].run_id}: no later run of its key replaces it, and it is {newest[-1].status}"
+            yield f"run {newest[-1].run_id}: it is {newest[-1].status}, and no later run replaces it"
         for run in runs:
             if run.status != RunStatus.CANCELLED:
                 continue
@@ -430,23 +432,37 @@ def wrong_cancellations(flow: Flow, asked: dict[str, int], figures: Counter[str]
                 yield f"run {run.run_id}: the job {other.name!r} left it out"
     known = {job.name for job in flow.jobs.values()}
     for name in asked.keys() - known:
-        yield f"the job {name!r} was acknowledged and is gone"
+        yield f"the job {name!r} was answered with 200 and is not stored"
 
 
-def crowded_calls(calls: list[dict[str, Any]], answer_delay_ms: int) -> Iterator[str]:
-    """Of one concurrency key the app never has more calls at once than the function may have."""
-    last: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-    most = {"shared": SHARED_LIMIT, "sharing": SHARING_LIMIT, **CALLS_AT_ONCE}
+def crowded_calls(calls: list[dict[str, Any]], answer_delay_ms: int, figures: Counter[str]) -> Iterator[str]:
+    """Of one concurrency key the app never has more calls at once than the function may have.
+
+    Calls need not arrive in the order in which they were sent. So of the counter that two functions have in
+    common it is told that together they keep to the larger limit, and the other one to its own.
+    """
+    until_ns: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
     for call in calls:
-        function = call["function"]
-        if function not in most:
-            continue
-        is_shared = function in ("shared", "sharing")
-        bucket = ("shared", 0) if is_shared else (function, call["data_number"] % KEYS[function])
-        under_way = last[bucket]
-        for run_id in [run_id for run_id, until_ns in under_way.items() if until_ns <= call["at_ns"]]:
-            del under_way[run_id]
-        # A call that is sent again after a kill has the slot that it had.
-        under_way[call["run_id"]] = call["at_ns"] + answer_delay_ms * 1_000_000
-        if len(under_way) > most[function]:
-            yield f"line {call['number']}: {len(under_way)} calls of {function} with one key overlap"
+        function, at_ns = call["function"], call["at_ns"]
+        for bucket, most in buckets_of(function, call["data_number"]):
+            under_way = until_ns[bucket]
+            for run_id in [run_id for run_id, end_ns in under_way.items() if end_ns <= at_ns]:
+                del under_way[run_id]
+            # A call that is sent again after a kill has the slot that it had.
+            under_way[call["run_id"]] = at_ns + answer_delay_ms * 1_000_000
+            figures[f"{function}_full"] += len(under_way) == most
+            if len(under_way) > most:
+                yield f"line {call['number']}: {len(under_way)} calls of {function} with one key overlap"
+
+
+def buckets_of(function: str, number: int) -> list[tuple[tuple[str, int], int]]:
+    """Where a call is counted, and how many there may be."""
+    match function:
+        case "limited" | "urgent":
+            return [((function, number % KEYS[function]), 1)]
+        case "shared":
+            return [(("both", 0), SHARED_LIMIT)]
+        case "sharing":
+            return [(("both", 0), SHARED_LIMIT), (("sharing", 0), SHARING_LIMIT)]
+        case _:
+            return []

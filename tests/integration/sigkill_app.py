@@ -97,7 +97,7 @@ KEYS = {
     "limited": 5,
     "throttled": 2,
     "heavy": 3,
-    "urgent": 2,
+    "urgent": 3,
     "skipping": 3,
     "replacing": 3,
     "debounced": 4,
@@ -107,13 +107,15 @@ KEYS = {
 """How many values the key of a function has: the remainders of an event's number."""
 NUMBERS_PER_ORDER = 60
 """Events of so many numbers have the same order, of which `ordered` starts once."""
-HEAVY_LIMIT, SHARED_LIMIT, SHARING_LIMIT = 2, 3, 2
+HEAVY_LIMIT = 3
+SHARED_LIMIT, SHARING_LIMIT = 6, 4
+"""Far apart the smaller one would wait for as long as there are events of the other function."""
 THROTTLE_LIMIT, THROTTLE_PERIOD_S, THROTTLE_BURST = 8, 1, 2
 RATE_LIMIT, RATE_PERIOD_S = 10, 10
 DEBOUNCE_PERIOD_S, DEBOUNCE_TIMEOUT_S = 1, 3
 BATCH_SIZE, BATCH_TIMEOUT_S = 5, 1
 FINISH_TIMEOUT_S = 1
-URGENT_EARLIER_S, URGENT_EVERY = 120, 3
+URGENT_EARLIER_S, URGENT_EVERY = 120, 4
 APPROVED, CANCELLED = f"{APP_ID}/approved", f"{APP_ID}/cancel"
 WAIT_TIMEOUT, CHECKPOINT_TIMEOUT_S = "3s", 5
 SAME_NUMBER = "event.data.number == async.data.number"

@@ -1,4 +1,4 @@
-"""An app that configures the rules of flow control; the clock of its server stands still until it is moved."""
+"""An app that configures the rules of flow control; its server has a clock that stands until it is moved."""
 
 import itertools
 import time
@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from inngest_server.cli.main import main
 from tests.interop.harness import PYTHON, TYPESCRIPT, TYPESCRIPT_V3, App, Sdk, require
 from tests.support.api import Api, request
 from tests.support.processes import wait_for
@@ -155,7 +156,7 @@ class Flow:
 
     @contextmanager
     def deployed(self, variant: str) -> Iterator[App]:
-        """Another deployment of the app, not yet synced; the first one goes on, and is synced again in the end."""
+        """Another deployment of the app, not yet synced; the first one goes on, and is synced in the end."""
         directory = self.directory / self.name(variant)
         with flow_app(self.sdk, directory, self.server, variant) as other:
             try:
@@ -171,7 +172,7 @@ def flow_app(sdk: Sdk, directory: Path, server: ServerProcess, variant: str = ""
 
 @contextmanager
 def flow_world(sdk: Sdk, directory: Path) -> Iterator[Flow]:
-    """A server whose clock stands still, with the app synced."""
+    """A server whose clock stands still, with the app synced; in the end its database must be well."""
     require(sdk)
     with ExitStack() as stack:
         flags = ("--clock", "virtual", "--no-poll")
@@ -180,3 +181,6 @@ def flow_world(sdk: Sdk, directory: Path) -> Iterator[Flow]:
         status, answer = app.sync()
         assert status == 200, f"{answer}\n{app.log_end()}"
         yield Flow(directory, server, app)
+        server.stop()
+        assert '"level":"error"' not in server.log_text(), server.log_end()
+        assert main(["doctor", "--sqlite-dir", str(server.database.parent)]) == 0

@@ -18,6 +18,7 @@ from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.flow_control.records import MeterRow, PauseRow, RekeyRow, TermsRow, WindowRow
 from inngest_server.jobs.records import JobRow
 from inngest_server.runs.records import (
+    BatchedEventRow,
     ItemRow,
     ItemState,
     JournalKind,
@@ -103,7 +104,9 @@ class Auditor:
         self.damaged: set[str] = set()
         """Runs whose rows were damaged on purpose: what becomes of them is not promised."""
         self.limits = LimitBook(self._wrong, seen, self.damaged, grant_ms=grant_ms)
-        self.starts = StartBook(self._wrong, seen, self.functions, self.events, self.runs)
+        self.starts = StartBook(
+            self._wrong, seen, self.functions, self.events, self.runs, self.damaged
+        )
         self._lines = LineBook(self._wrong, seen, self.functions, self.limits, self.starts)
         self.jobs = JobBook(self._wrong, seen, self.runs)
         self.waits = WaitBook(
@@ -319,6 +322,8 @@ class Auditor:
             self._put_run(row, batch)
             touched[row.run_id] = None
         new_runs = list(islice(self.runs.values(), known, None))
+        for row in sorted(self._rows(batch, BatchedEventRow)):
+            self.runs[row.run_id].further.append(row.event_id)
         closing = {
             wait_id: self.waits.open.pop(wait_id, None) for wait_id in map(str, batch.gone.get(WaitRow, {}))
         }
@@ -342,21 +347,28 @@ class Auditor:
             item = self.items.pop(item_id, None)
             if item is not None:
                 self.limits.stop(item_id)
-                self._lines.gone(item_id)
+                self._lines.gone(item_id, self.runs[item.run_id])
                 self.runs[item.run_id].items.discard(item_id)
                 touched[item.run_id] = None
         items = self._rows(batch, ItemRow)
         for row in items:
             if row.state != ItemState.SENT:  # Those that give slots back come before those that take them.
                 self._put_item(row, batch)
-        for row in items:
-            if row.state == ItemState.SENT:
-                self._put_item(row, batch)
+        sent = [row for row in items if row.state == ItemState.SENT]
+        for row in sorted(sent, key=self._strictness):
+            self._put_item(row, batch)
         for run_id in touched:
             self._check_run(run_id)
+            run = self.runs.get(run_id)
+            if run is not None and run.started == run.ended == self._seq:
+                self.limits.started_and_ended(run, batch.now_ms)
         for event in new_events:
             self._check_started(event)
         self.waits.check_batch(batch)
+
+    def _strictness(self, row: ItemRow) -> int:
+        run = self.runs.get(row.run_id)
+        return self.limits.strictness(run.row.function_id) if run is not None else 0
 
     def _rows(self, batch: Batch, kind: type[Any]) -> list[Any]:
         return list(batch.rows.get(kind, {}).values())
@@ -370,14 +382,16 @@ class Auditor:
         rules = read_rules(config)
         offered = [one[row.slug] for one in self._offered.values() if row.slug in one]
         between = [one for one in offered if one != rules] if len(self._offered) > 1 else []
+        limits = self.limits.present(row.function_id)
         self.limits.configured(
             row.function_id,
             rules,
             between,
+            self._former(row.function_id, batch),
             self._seq,
             batch.now_ms,
-            is_kept=any(row.function_id in of for of in (batch.rows.get(RekeyRow, {}), batch.gone.get(RekeyRow, {}))),
         )
+        self._lines.configured(row.function_id, limits, self.limits.present(row.function_id))
         self.functions[row.function_id] = Registered(
             slug=row.slug,
             event=trigger.get("event"),
@@ -389,9 +403,18 @@ class Auditor:
             cancels=bool(config.get("cancel")),
             jitters=any("jitter" in one for one in config["triggers"]) or bool(before and before.jitters),
             active=row.archived_at_ms is None,
-            first_seen=before.first_seen if before else self._seq,
             changed=self._seq,
         )
+
+    def _former(self, function_id: str, batch: Batch) -> list[Rules] | None:
+        """Limits of before that count on, as they were stored; None if none were."""
+        row = batch.rows.get(RekeyRow, {}).get(function_id)
+        if isinstance(row, RekeyRow):
+            return [read_rules(one).counted for one in orjson.loads(row.limits)]
+        before = self.functions.get(function_id)
+        if before is not None and function_id in batch.gone.get(RekeyRow, {}):
+            return [before.rules.counted]  # It was there for less than a batch.
+        return None
 
     def _rekeyed(self, function_id: str) -> None:
         runs = [run for run in self.runs.values() if run.row.function_id == function_id and not run.ended]
@@ -443,7 +466,7 @@ class Auditor:
     def _check_started(self, event: StoredEvent) -> None:
         for function_id in self.functions:
             key = (function_id, event.first)
-            is_asked = (function_id, event.row.internal_id) in self.starts.asked
+            is_asked = any((function_id, one) in self.starts.asked for one in (event.row.internal_id, event.first))
             if key in self._expected and not (key in self._runs_of or key in self._dropped or is_asked):
                 self._wrong(
                     f"event {event.row.internal_id} (first {event.first}) has no run of "
@@ -622,7 +645,8 @@ class Auditor:
             due_ms = run.start_by_ms
             if which == "finish" and started_ms is not None:
                 due_ms = started_ms + finish_ms if finish_ms is not None else None
-            is_clear = not run.is_unclear and self.functions[run.row.function_id].changed != self._seq
+            # What was due before a sync may be decided after it.
+            is_clear = self.functions[run.row.function_id].changed < run.born
             if is_clear and (due_ms is None or entry.at_ms < due_ms):
                 self._wrong(f"run {entry.run_id} ended by {reason} at {entry.at_ms}, and was due at {due_ms}")
 
@@ -652,7 +676,7 @@ class Auditor:
             if row.state == ItemState.PARKED:
                 self._lines.parked(row, run, seq=self._seq, now_ms=batch.now_ms)
             else:
-                self._lines.gone(row.item_id)
+                self._lines.gone(row.item_id, run)
             return
         generation = before.generation if before is not None else 0
         if row.generation == generation and before is not None and before.state == ItemState.SENT:
@@ -770,7 +794,8 @@ class Auditor:
 
     def check_forgotten(self, rows: MemoryStorage) -> None:
         """Long after everything has ended: nothing old is there but what damaged runs need."""
-        needed = {self.runs[run_id].row.event_id for run_id in self.damaged if not self.runs[run_id].ended}
+        left = [self.runs[run_id] for run_id in self.damaged if not self.runs[run_id].ended]
+        needed = {event_id for run in left for event_id in (run.row.event_id, *run.further)}
         for kind in (RunRow, EventRow, MarkRow, MeterRow, JobRow):
             left = [
                 row

@@ -136,7 +136,12 @@ class PastBook:
             if row.ended_at_ms is None or row.ended_at_ms >= before_ms:
                 self._wrong(f"run {row.run_id}, ended at {row.ended_at_ms}, was pruned before {before_ms}")
         if events:
-            kept = {run.row.event_id for run_id, run in known.items() if run_id not in self._gone_runs}
+            kept = {
+                event_id
+                for run_id, run in known.items()
+                if run_id not in self._gone_runs
+                for event_id in (run.row.event_id, *run.further)
+            }
             for row in events:
                 self._seen["retention: event pruned"] += 1
                 self._gone_events.add(row.internal_id)

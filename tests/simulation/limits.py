@@ -19,6 +19,7 @@ Name = tuple[str, str, str]
 """Owner (a function, or the scope that it shares), level and key of a limit."""
 Bucket = tuple[Name, str]
 Limits = dict[Name, int]
+SHARED = ("env", "account")
 
 
 @dataclass
@@ -85,11 +86,17 @@ class LimitBook:
     # Configurations.
 
     def configured(
-        self, function_id: str, rules: Rules, between: Iterable[Rules], seq: int, now_ms: int, *, is_kept: bool
+        self,
+        function_id: str,
+        rules: Rules,
+        between: Iterable[Rules],
+        former: list[Rules] | None,
+        seq: int,
+        now_ms: int,
     ) -> None:
         """A sync was committed; `between` may have held for a moment of the same batch.
 
-        `is_kept` says that the former limits were stored with it.
+        `former` is what was stored with it of limits that count on; None if nothing was.
         """
         between = list(between)
         known = self._functions.get(function_id)
@@ -98,10 +105,10 @@ class LimitBook:
         else:
             seconds = _names(function_id, rules).keys() - _names(function_id, known.present).keys()
             counts_elsewhere = bool(seconds) or _meter(rules) not in (None, _meter(known.present))
-            if counts_elsewhere and not (is_kept or between):
-                self._wrong(f"limits of {function_id} are counted elsewhere now, and its runs are not counted anew")
-            if is_kept:
-                known.former += [known.present, *between]
+            if counts_elsewhere and not between and known.present.counted not in (former or ()):
+                self._wrong(f"limits of {function_id} are counted elsewhere now, and {known.present} was forgotten")
+            if former is not None:
+                known.former = [one for one in former if one.limits]
             if known.present.throttle != rules.throttle or between:
                 self._forget_throttles(function_id, now_ms)
         known.history += [(seq, self._limits(function_id, one, known.former)) for one in between]
@@ -131,6 +138,11 @@ class LimitBook:
             if run.row.started_at_ms is not None and not run.ended:
                 self._hold(run.row.run_id, starts)
 
+    def present(self, function_id: str) -> Limits:
+        """Numbers by what they count; none of a function that is not known."""
+        known = self._functions.get(function_id)
+        return _names(function_id, known.present) if known is not None else {}
+
     def is_rekeying(self, function_id: str) -> bool:
         return bool(self._functions[function_id].former)
 
@@ -141,9 +153,18 @@ class LimitBook:
 
     def _forget_throttles(self, function_id: str, now_ms: int) -> None:
         for key in [key for key in self._throttles if key[0] == function_id]:
-            self._throttles[key] = Levels.unknown(self._throttles[key].pace, now_ms)
+            levels = self._throttles[key] = Levels.unknown(self._throttles[key].pace, now_ms)
+            levels.lower.seen_ms -= self.grant_ms
 
     # Requests.
+
+    def strictness(self, function_id: str) -> int:
+        """By which the requests of one batch may have been let through: the strict ones of a shared bucket first.
+
+        Nobody sees their order, and a function with a higher limit may use what is left.
+        """
+        limits = self._functions[function_id].history[-1][1]
+        return min((limit for name, limit in limits.items() if name[0] in SHARED), default=0)
 
     def sent(
         self, item_id: str, run: Run, *, is_start: bool, born: int, due_ms: int, seq: int, now_ms: int, is_new: bool
@@ -162,7 +183,7 @@ class LimitBook:
         choices = [limits for (_, limits), until in zip(known.history, untils, strict=True) if until >= born]
         counted = {*steps, *(starts if is_start else ())}
         for limits in choices:
-            over = [one for one in counted if len(self._holders[one]) > limits.get(one[0], 1 << 30)]
+            over = [one for one in counted if self._count(one) > limits.get(one[0], 1 << 30)]
             if not over:
                 break
         else:
@@ -172,8 +193,8 @@ class LimitBook:
             )
         present = known.history[-1][1]
         for name, value in counted:
-            if len(self._holders[name, value]) == present.get(name):
-                self._seen[f"limits: {'shared ' if name[0] in ('env', 'account') else ''}{name[1]} limit reached"] += 1
+            if self._count((name, value)) == present.get(name):
+                self._seen[f"limits: {'shared ' if name[0] in SHARED else ''}{name[1]} limit reached"] += 1
 
     def _throttle(self, run: Run, due_ms: int, now_ms: int, *, is_new: bool) -> None:
         function_id = run.row.function_id
@@ -186,10 +207,19 @@ class LimitBook:
             levels = self._throttles[key] = (
                 Levels.unknown(pace, now_ms) if levels is not None or is_new else Levels.empty(pace, now_ms)
             )
+            levels.lower.seen_ms -= self.grant_ms  # The first of them may have been granted that long ago.
         if not levels.fill(max(due_ms, now_ms - self.grant_ms), now_ms) and not is_new:
             self._wrong(f"run {run.row.run_id} started at {now_ms}, before the throttle of {key} allowed it")
         if not levels.upper.has_room(now_ms):
             self._seen["limits: throttle used up"] += 1
+
+    def started_and_ended(self, run: Run, now_ms: int) -> None:
+        """Both in one batch, so that no request went out; a throttle is used up all the same."""
+        pace = self._functions[run.row.function_id].present.throttle
+        if pace is not None:
+            key = run.row.function_id, pace.key, value_of(pace.key, run.k)
+            levels = self._throttles.setdefault(key, Levels.unknown(pace, now_ms))
+            levels.forget_above(now_ms)
 
     def stop(self, holder: str) -> None:
         """An item is not in flight any more, or a run has ended."""
@@ -202,6 +232,7 @@ class LimitBook:
         steps, starts = self._buckets(run)
         limits = known.history[-1][1]
         for bucket in {*steps, *(starts if is_start else ())}:
+            # A damaged run keeps its slots until that is found out.
             if len(self._holders.get(bucket, ())) >= limits[bucket[0]]:
                 return str(bucket)
         pace = known.present.throttle
@@ -230,6 +261,11 @@ class LimitBook:
         limits = self._functions[run.row.function_id].history[-1][1]
         found = [(name, value_of(name[2], run.k)) for name in limits]
         return [one for one in found if one[0][1] == "step"], [one for one in found if one[0][1] == "run"]
+
+    def _count(self, bucket: Bucket) -> int:
+        """Slots in use. A run that is held, because it was damaged, keeps nobody else from going on."""
+        holders = self._holders.get(bucket, ())
+        return sum(one.partition(".")[0] not in self._damaged for one in holders)
 
     def _hold(self, holder: str, buckets: Iterable[Bucket]) -> None:
         """Count a holder in these buckets in place of those that it is in."""

@@ -4,9 +4,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from inngest_server.runs.records import ItemRow, ItemState
+from inngest_server.runs.records import ItemRow, ItemState, RunStatus
 
-from .limits import LimitBook
+from .limits import LimitBook, Limits
 from .options import PRIORITIES_MS
 from .seen import Registered, Run
 from .starts import StartBook
@@ -58,8 +58,20 @@ class LineBook:
         if known is None or known.line != line:
             self._parked[row.item_id] = Parked(line, _rank(row, run), now_ms, seq)
 
-    def gone(self, item_id: str) -> None:
-        self._parked.pop(item_id, None)
+    def gone(self, item_id: str, run: Run) -> None:
+        """It waits no longer, and was not sent."""
+        if self._parked.pop(item_id, None) is not None and run.row.status == RunStatus.CANCELLED:
+            self._seen["limits: one that waited was cancelled"] += 1
+
+    def configured(self, function_id: str, before: Limits, now: Limits) -> None:
+        """The limits of a function are others now: what that means for those that wait."""
+        if not any(one.line[0] == function_id for one in self._parked.values()):
+            return
+        for name in {*before, *now}:
+            old, new = before.get(name), now.get(name)
+            if old != new:
+                what = "added" if old is None else "removed" if new is None else "raised" if new > old else "lowered"
+                self._seen[f"limits: {what} while somebody waited"] += 1
 
     def sent(self, row: ItemRow, run: Run, *, is_start: bool, now_ms: int) -> None:
         """The first request of an item goes out."""

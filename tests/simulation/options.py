@@ -213,6 +213,11 @@ class Rules:
     start_ms: int | None = None
     finish_ms: int | None = None
 
+    @property
+    def counted(self) -> "Rules":
+        """What decides where runs are counted, alone."""
+        return Rules(limits=self.limits, throttle=self.throttle)
+
 
 def read_rules(config: Mapping[str, Any]) -> Rules:
     """The rules in a function's JSON. Source: protocol 2.7 and 5."""

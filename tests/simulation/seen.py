@@ -58,6 +58,8 @@ class Run:
     """Step id to the moment before which it must not be over."""
     signals: set[str] = field(default_factory=set)
     """Names of signals that its code wants to wait for."""
+    further: list[str] = field(default_factory=list)
+    """Internal ids of the other events of its batch, in order."""
     started: int = 0
     """When its first request was sent."""
     earlier_ms: int = 0
@@ -88,7 +90,6 @@ class Registered:
     cancels: bool
     jitters: bool
     active: bool
-    first_seen: int
     changed: int
 
     def wants(self, name: str, data: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import orjson
 
 from inngest_server.events.records import EventRow, MarkRow
 from inngest_server.flow_control.records import PauseRow, TermsRow, WindowRow
-from inngest_server.runs.records import BatchedEventRow, JournalKind, RunStatus
+from inngest_server.runs.records import JournalKind, RunStatus
 from inngest_server.storage.protocol import Batch
 from inngest_server.storage.records import MessageRow
 
@@ -75,12 +75,14 @@ class StartBook:
         functions: dict[str, Registered],
         events: dict[str, StoredEvent],
         runs: dict[str, Run],
+        damaged: set[str],
     ) -> None:
         self._wrong = wrong
         self._seen = seen
         self._functions = functions
         self._events = events
         self._runs = runs
+        self._damaged = damaged
         self.batch_bytes_max = 10 * 1024 * 1024
         self.paused: dict[str, int] = {}
         """Functions, with when they were paused."""
@@ -198,8 +200,7 @@ class StartBook:
             if known is None:
                 known = next((one for one in touched if not one.id and _is_of(one, row)), None)
             function = self._functions[row.function_id]
-            since = min(self._events[one].seq for one in row.event_ids.split("\n"))
-            is_odd = unseen or function.changed == seq or since < function.first_seen
+            is_odd = unseen or function.changed == seq
             if unseen:
                 self._forget_rates(row.function_id, batch.now_ms)
             if known is None:
@@ -229,7 +230,7 @@ class StartBook:
                 elif self.asked.get((window.function_id, window.events[0])) == seq:
                     self._seen["debounce: rate limit read before the run"] += 1
                     self._closing.append(window)
-                else:
+                elif self._functions[window.function_id].changed != seq:
                     self._wrong(f"{window} vanished, and no run was made of it")
         for event_id, function_id in notes:
             for window in [one for one in self._closing if one.function_id == function_id]:
@@ -243,24 +244,26 @@ class StartBook:
         function = self._functions[row.function_id]
         is_new, is_again = function.changed == seq, row.original_run_id is not None
         if not is_again:
-            self._begin_by_event(run, batch, function, is_new=is_new)
+            self._begin_by_event(run, batch, function, seq, is_new=is_new)
         reason = _skip_reason(run, batch)
         self._check_pause(run, reason, seq)
         if reason:
             self._seen[f"run: skipped, {reason}"] += 1
         self._check_singleton(run, function, reason, batch, seq, is_new=is_new)
 
-    def _begin_by_event(self, run: Run, batch: Batch, function: Registered, *, is_new: bool) -> None:
+    def _begin_by_event(
+        self, run: Run, batch: Batch, function: Registered, seq: int, *, is_new: bool
+    ) -> None:
         """From a window that is due, or from an event or invocation that none takes in."""
         row, rules = run.row, function.rules
-        further = [
-            one for one in batch.rows.get(BatchedEventRow, {}).values() if isinstance(one, BatchedEventRow)
-        ]
-        ids = [row.event_id, *(one.event_id for one in sorted(further, key=lambda one: one.n) if one.run_id == row.run_id)]
+        ids = [row.event_id, *run.further]
         windows = self._windows.get(row.function_id, [])
         wanted = (row.function_id, ids, "debounce" if row.batch_id is None else "batch")
         candidates = [*self._closing, *windows]
         window = next((one for one in candidates if (one.function_id, one.events, one.kind) == wanted), None)
+        if window is not None and window.due_ms > batch.now_ms and rules.collects is None:
+            # The very same request again, of a function that has stopped collecting: not the window's run.
+            window = window if self._events[row.event_id].seq == seq else None
         if window is not None:
             (self._closing if window in self._closing else windows).remove(window)
             run.is_of_window = True
@@ -269,6 +272,8 @@ class StartBook:
             self.late_ms = max(self.late_ms, batch.now_ms - window.due_ms)
             if batch.now_ms < window.due_ms:
                 self._wrong(f"{window} was closed {window.due_ms - batch.now_ms} ms early")
+        elif is_new and self._close_unseen(windows, ids, run.born):
+            run.is_of_window = True
         elif row.batch_id is not None:
             self._wrong(f"run {row.run_id} is of the batch {ids}, which nobody collected; there are {windows}")
         elif rules.collects is not None and not is_new:
@@ -280,6 +285,15 @@ class StartBook:
             if row.batch_id is None and (window is not None or rules.collects is None):
                 event = self._events[row.event_id]
                 self._pass(row.function_id, rules.rate, event, batch.now_ms, is_new=is_new)
+
+    def _close_unseen(self, windows: list[Window], ids: list[str], seq: int) -> bool:
+        """Whether a run may be of these events, some of which came in the batch of a sync, before it or after it."""
+        for window in windows:
+            rest = [one for one in ids if one not in window.events]
+            if window.events == ids[: len(window.events)] and all(self._events[one].seq == seq for one in rest):
+                windows.remove(window)
+                return True
+        return all(self._events[one].seq == seq for one in ids)
 
     def _check_pause(self, run: Run, reason: str, seq: int) -> None:
         function_id = run.row.function_id
@@ -321,7 +335,8 @@ class StartBook:
     def started(self, run: Run) -> None:
         """The first request of a run goes out."""
         for other in self._locks.get(run.lock, ()) if run.lock is not None else ():
-            if other is not run and other.started and not other.ended:
+            is_held = other.row.run_id in self._damaged  # It keeps nobody waiting.
+            if other is not run and other.started and not (other.ended or is_held):
                 self._wrong(f"run {run.row.run_id} starts while {other.row.run_id} has its singleton {run.lock}")
 
     def resumed(self, function_id: str) -> int:

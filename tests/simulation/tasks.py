@@ -8,6 +8,7 @@ import orjson
 from inngest_server.jobs.records import JobKind, JobRow, JobStatus
 from inngest_server.runs.records import JournalKind, JournalRow
 from inngest_server.storage.protocol import Batch
+from inngest_server.wire import ulid
 
 from .seen import Run
 
@@ -94,14 +95,15 @@ class JobBook:
             key = (job.job_id, original_id)
             if job.kind != JobKind.REPLAY or key in self._replayed or job.function_id != run.row.function_id:
                 continue
+            if ulid.timestamp_ms(run.row.run_id) != job.created_at_ms + 1:
+                continue  # The moment of its cause stands in its id.
             ended_ms = original.row.ended_at_ms
-            was_over = ended_ms is not None and ended_ms <= job.created_at_ms
-            if original.row.created_at_ms < job.until_ms and was_over and run.row.created_at_ms > job.created_at_ms:
-                if job.ended_at_ms is None or run.row.created_at_ms <= job.ended_at_ms:
-                    self._replayed.add(key)
-                    self._done[job.job_id] += 1
-                    self._seen["job: run started again"] += 1
-                    return
+            if original.row.created_at_ms >= job.until_ms or ended_ms is None or ended_ms > job.created_at_ms:
+                self._wrong(f"run {run.row.run_id} repeats {original.row}, which is none of {job}")
+            self._replayed.add(key)
+            self._done[job.job_id] += 1
+            self._seen["job: run started again"] += 1
+            return
         if not self._asked[original_id]:
             self._wrong(f"run {run.row.run_id} repeats {original_id}, which nobody asked for")
         self._asked[original_id] -= 1

@@ -52,6 +52,8 @@ FAULTS = ("engine.batch_failed", "engine.fact_set_aside", "engine.held", "engine
 """What a node says when it has made a mistake, or found damage."""
 PAUSED = "process: paused while another took its shards"
 RETENTION_PAUSE_S = 1800.0
+LATE_MAX_MS = 60_000
+"""By which a window may close late while nothing is wrong: commits take their time."""
 TIGHT_LIMITS = Limits(steps_max=4, ops_per_response_max=3, state_bytes_max=150, output_bytes_max=40)
 """So tight that ordinary functions hit them."""
 SMALL_STATE_BYTES = 120
@@ -444,6 +446,8 @@ class World:
         self._is_settled = True
         auditor = self.auditor
         auditor.check_settled(self.disk.rows)
+        if self._is_healthy and auditor.starts.late_ms > LATE_MAX_MS:
+            auditor.note(f"a window closed {auditor.starts.late_ms} ms late, and nothing was wrong")
         auditor.check_crons(self.cron_step_ms, policy=self.cron_catch_up)
         if not auditor.problems:
             self._check_memory()

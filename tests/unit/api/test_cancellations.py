@@ -115,6 +115,7 @@ async def test_a_clock_that_is_a_little_ahead_is_no_error_and_later_runs_are_saf
         ({"if": "event.data.n =="}, 400, "expression_invalid", "invalid expression"),
         ({"if": "async.data.n == 1"}, 400, "expression_invalid", "async"),
         ({"if": True}, 400, "invalid_parameter", "if must be a text"),
+        ({"if": " "}, 400, "expression_invalid", "if is empty"),
         ({"expression": "event.data.n == 1"}, 400, "invalid_parameter", "expression"),
     ],
 )

@@ -420,7 +420,7 @@ async def test_a_server_for_production_has_no_such_clock() -> None:
             assert (answer.status, answer.json()["code"]) == (404, "clock_is_real")
 
 
-@pytest.mark.parametrize("wait", ["soon", "-1", "26", "1.5"])
+@pytest.mark.parametrize("wait", ["soon", "-1", "26", "1.5", "000000000999"])
 async def test_nobody_waits_longer_than_a_proxy_would(wait: str) -> None:
     async with world(naps()) as (server, _):
         assert (await server.get(f"{PATH}?wait={wait}")).status == 400

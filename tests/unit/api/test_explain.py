@@ -6,6 +6,9 @@ import pytest
 
 from inngest_server.engine.engine import Engine
 from inngest_server.events.records import EventRow
+from inngest_server.runs.placement import shard_of_run
+from inngest_server.runs.records import JournalRow
+from inngest_server.storage.protocol import DAMAGED, CorruptDataError
 from tests.builders import HOUR_MS, SECOND_MS, T0_MS, make_ulid
 from tests.unit.api.harness import InProcess, quoted
 from tests.unit.apps.bodies import make_function
@@ -92,6 +95,36 @@ async def test_a_server_without_its_memory_says_so_instead_of_guessing(
     for path in (f"runs/{run['run_id']}", f"events/{event_id}"):
         answer = await server.get(f"/api/ui/v1/{path}/explain")
         assert (answer.status, answer.json()["code"]) == (503, "unavailable")
+
+
+async def test_a_run_whose_journal_is_damaged_is_explained_by_what_is_left(
+    server: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(server)
+    run = await server.run_of(await order(server))
+    server.engine._work.hold(run["run_id"], "run", "its event or journal is missing or damaged", T0_MS)
+
+    async def histories(run_ids: Any) -> Any:
+        raise CorruptDataError("planted")
+
+    async def salvage_journal(run_id: str) -> list[JournalRow]:
+        return [JournalRow(run_id, 1, run_shard, "memo", "step", T0_MS, DAMAGED, DAMAGED)]
+
+    run_shard = shard_of_run(run["run_id"])
+    monkeypatch.setattr(server.storage, "histories", histories)
+    monkeypatch.setattr(server.storage, "salvage_journal", salvage_journal)
+    shown = await explain(server, "runs", run["run_id"])
+    assert (shown["state"], shown["blocking"]) == ("held", "set_aside")
+
+
+async def test_a_run_of_a_function_that_is_not_there_is_called_damage(
+    server: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(server)
+    run = await server.run_of(await order(server))
+    monkeypatch.setattr(server.engine.functions, "find", lambda name: None)
+    answer = await server.get(f"/api/ui/v1/runs/{run['run_id']}/explain")
+    assert (answer.status, answer.json()["code"]) == (503, "storage_corrupt")
 
 
 # Events.

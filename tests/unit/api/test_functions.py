@@ -105,6 +105,13 @@ async def test_a_function_that_is_not_there_is_not_found(server: InProcess, meth
     assert "slug" in shown["hint"]
 
 
+@pytest.mark.parametrize("slug", ["shop-ordr", "order"])
+async def test_a_slip_in_a_slug_is_told_which_was_meant(server: InProcess, slug: str) -> None:
+    await server.register(make_function())
+    answer = await server.post(f"{PATH}/{slug}/pause", {})
+    assert (answer.status, answer.json()["hint"]) == (404, "did you mean shop-order?")
+
+
 async def test_errors_of_the_router_have_the_same_shape(locked: InProcess) -> None:
     refused = await locked.request("GET", f"{PATH}/x")
     assert (refused.status, sorted(refused.json())) == (401, ["code", "docs", "hint", "message"])

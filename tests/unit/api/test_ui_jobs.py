@@ -136,6 +136,9 @@ async def test_a_job_that_waits_for_its_rate_is_stopped(server: InProcess) -> No
         (REPLAY, {"statuses": ["Failed"], "name": "x" * 201}, "name"),
         (CANCEL, {"statuses": ["Failed"]}, "statuses"),
         (CANCEL, {"if": "("}, "invalid expression"),
+        (CANCEL, {"if": ""}, "if is empty"),
+        (f"{CANCEL}?dryrun=true", {}, "there is no parameter 'dryrun'"),
+        (f"{CANCEL}?dry_run=yes", {}, "dry_run must be true or false"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused(

@@ -228,6 +228,14 @@ async def test_what_a_fork_would_do_can_be_asked(server: InProcess) -> None:
     assert await run_count(server) == 1
 
 
+@pytest.mark.parametrize("query", ["dryrun=true", "dry_run=maybe", "dry_run=true&x=1"])
+async def test_a_mistyped_question_starts_nothing(server: InProcess, query: str) -> None:
+    run_id = await lived(server)
+    answer = await server.post(f"/api/ui/v1/runs/{run_id}/fork?{query}", {})
+    assert (answer.status, answer.json()["code"]) == (400, "invalid_parameter")
+    assert await run_count(server) == 1
+
+
 async def test_a_key_whose_run_retention_forgot_is_as_new(server: InProcess) -> None:
     run_id = await lived(server)
     first = (await ask(server, run_id, "rerun", **{"Idempotency-Key": "k1"})).json()["run_id"]

@@ -50,7 +50,7 @@ def test_what_was_asked_for_is_sent(parrot: Parrot, words: list[str], path: str,
     ("answer", "said"),
     [
         (STARTED, "run R2 is running; kept: load; edited: pay"),
-        ({**STARTED, "kept": [], "edited": [], "status": "Skipped"}, "run R2 is skipped; nothing is kept"),
+        ({**STARTED, "status": "Skipped"}, "run R2 is skipped: `inngest explain R2` says why"),
         ({"kept": ["load", "pay"], "edited": []}, "nothing was started; kept: load, pay"),
     ],
 )
@@ -83,6 +83,8 @@ def test_a_refusal_is_said_and_the_exit_status_is_1(
         (["rerun", "R1", "R2"], "the id of one run"),
         (["fork", "R1", "--replace", "{"], "--replace is no JSON"),
         (["fork", "R1", "--replace", "[]"], "--replace must be an object"),
+        (["fork", "R1", "--replace", "[" * 100_000], "--replace is nested too deeply"),
+        (["fork", ""], "the id of one run"),
         (["rerun", "R1", "--input", "{}"], "--input must be an array"),
         (["rerun", "R1", "--replace", "{}"], "--replace"),
     ],

@@ -52,10 +52,11 @@ def test_words_are_one_command(line: str, body: object) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("3d", "is no command of the clock"),
+        ("3d", r"a duration has a plus before it: inngest clock \+3d"),
+        ("-3d", "time never goes back"),
         ("+soon", "'soon' is not valid here"),
         ("+", "is not valid here"),
-        ("to", "is no command of the clock"),
+        ("to", "`inngest clock to` takes a time"),
         ("to tomorrow", "'tomorrow' is not an RFC 3339 time"),
         ("until-idle later", "'later' is not valid here"),
         ("pause now", "'pause now' is no command of the clock"),
@@ -63,7 +64,7 @@ def test_words_are_one_command(line: str, body: object) -> None:
 )
 def test_other_words_are_refused_with_what_there_is(line: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        body_of(line.split())
+        body_of(parse(["clock", *line.split()]).operands)
 
 
 def test_people_read_where_the_clock_is_what_comes_next_and_what_the_move_met() -> None:
@@ -88,3 +89,13 @@ def test_a_move_that_failed_says_why() -> None:
     last = {"stops": 0, "stops_by_kind": {}, "ended": "failed", "detail": "disk full"}
 
     assert lines_of({**SHOWN, "last": last}, has_moved=True)[-1] == "moved     0 stops; failed: disk full"
+
+
+def test_the_distance_is_told_in_seconds_once_it_is_large() -> None:
+    last = {**SHOWN["last"], "stops": 1, "stops_by_kind": {"cron": 1}}
+    shown = {**SHOWN, "offset_ms": SHOWN["offset_ms"] - 27, "last": last}
+
+    first, _, moved = lines_of(shown, has_moved=True)
+
+    assert first == "2026-11-24T09:00:07Z  real, 72h0m0s ahead of the host"
+    assert moved == "moved     1 stop (1 cron); reached"

@@ -71,7 +71,6 @@ Event waits.
 
 shop-f: is batched
   ✓ Event stored               its event is stored
-  ? a/B of shop-g differs only by upper and lower case
 
 2 other functions look for events of other names
 """
@@ -112,6 +111,16 @@ def test_what_is_no_run_is_asked_for_as_an_event(parrot: Parrot, capsys: pytest.
     assert main(["explain", RUN_ID]) == 0
     assert capsys.readouterr().out == EVENT_LINES
     assert parrot.asked == [f"/runs/{RUN_ID}/explain", f"/events/{RUN_ID}/explain"]
+
+
+def test_triggers_of_nearly_its_name_are_shown_of_an_event_that_no_function_looks_for(
+    parrot: Parrot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parrot.answers["/events/order-1/explain"] = {**EVENT, "functions": []}
+    assert main(["explain", "order-1"]) == 0
+    assert capsys.readouterr().out == (
+        "Event waits.\n  ? a/B of shop-g differs only by upper and lower case\n"
+    )
 
 
 def test_an_id_of_a_sender_is_an_event_at_once(parrot: Parrot) -> None:

@@ -1,6 +1,7 @@
 """The commands `pause` and `resume`, and the client that asks a server: against one that answers by heart."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,7 @@ class Parrot(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer: tuple[int, bytes] = (200, b"{}")
+        self.speaks_http = True
         self.requests: list[tuple[str, str, Any, str]] = []
 
     @property
@@ -42,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.requests.append((self.command, self.path, body, self.headers["authorization"] or ""))
+        if not self.server.speaks_http:
+            self.wfile.write(b"SSH-2.0-x\r\n")
+            return
         status, answer = self.server.answer
         self.send_response(status)
         self.send_header("content-length", str(len(answer)))
@@ -146,6 +151,10 @@ def test_a_refusal_is_said_and_the_exit_status_is_1(
         (["resume", "a", "b"], "takes the slug of one function"),
         (["pause", "a", "--in-flight", "stop"], "'stop' is not one of hold, cancel"),
         (["pause", "a", "--server", "localhost"], "'localhost' is no URL"),
+        (["pause", "a", "--server", "http://[::"], "is no URL"),
+        (["pause", "a", "--server", "http://"], "is no URL"),
+        (["pause", "a", "--server", "http://localhost:99999"], "is no URL"),
+        (["pause", ""], "takes the slug of one function"),
         (["pause", "a", "--signing-key", "xyz"], "--signing-key"),
     ],
 )
@@ -156,7 +165,28 @@ def test_mistakes_are_answered_before_anybody_is_asked(
     assert said in capsys.readouterr().err
 
 
-def test_a_server_that_is_not_there_is_named(parrot: Parrot, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_that_is_not_the_servers_is_called_so(
+    parrot: Parrot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parrot.says({}, 401)
+    assert main(["pause", "a", "--signing-key", KEY, "--server", parrot.url]) == 1
+    assert "has another signing key" in capsys.readouterr().err
+
+
+def test_where_nothing_listens_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    assert main(["pause", "a", "--server", url]) == 1
+    assert f"no server answers at {url}" in capsys.readouterr().err
+
+
+def test_what_does_not_speak_http_is_called_so(parrot: Parrot, capsys: pytest.CaptureFixture[str]) -> None:
+    parrot.speaks_http = False
+    assert main(["pause", "a", "--server", parrot.url]) == 1
+    assert "does not speak HTTP: 'SSH-2.0" in capsys.readouterr().err
+
+
+def test_a_server_that_answers_nonsense_is_named(parrot: Parrot, capsys: pytest.CaptureFixture[str]) -> None:
     parrot.answer = 200, b"no JSON"
     assert main(["pause", "a", "--server", parrot.url]) == 1
     assert f"the server at {parrot.url} does not answer" in capsys.readouterr().err

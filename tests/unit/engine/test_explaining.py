@@ -339,6 +339,45 @@ async def test_several_parallel_steps_are_one_gate() -> None:
     assert (gate.id, gate.eta_ms) == ("siblings", T0_MS + 2 * HOUR_MS)
 
 
+async def test_of_very_many_parallel_steps_all_are_counted() -> None:
+    office = await open_office()
+    [run_id] = await sent(office, 1)
+    ops = [make_op("Sleep", f"s{n}", name="1h") for n in range(50)]
+    await office.report(office.call_of("shop-f"), *ops)
+    assert (await blocking(office, run_id)).says.endswith("step 1h (sleep) and 47 more")
+
+
+async def test_of_many_invoked_runs_the_one_that_is_explained_is_linked() -> None:
+    office = Office()
+    await office.open(make_function("f", PLACED), make_function("child"))
+    await office.send(PLACED)
+    [parent] = runs(office)
+    opts = {"function_id": "shop-child", "payload": {}}
+    later, sooner = (
+        make_op("InvokeFunction", f"i{n}", opts={**opts, "timeout": f"{2 - n}h"}) for n in range(2)
+    )
+    await office.report(office.call_of("shop-f"), later, sooner)
+
+    found = await explain(office, parent.id)
+
+    [gate] = [gate for gate in found.gates if gate.id == "invoke"]
+    step_of = {run.row.parent: run.id for run in runs(office)}
+    assert gate.link == f"/api/ui/v1/runs/{step_of[f'{parent.id}.i1']}/explain"
+
+
+async def test_a_request_that_has_no_connection_yet_is_not_said_to_be_with_the_app(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    office = await open_office()
+    first, second = await sent(office, 2)
+    begun = {call.item.item_id for call in office.desk.calls if call.item.run_id == first}
+    monkeypatch.setattr(office.desk, "has_begun", begun.__contains__, raising=False)
+    assert "has had" in (await blocking(office, first)).says
+    gate = await blocking(office, second)
+    assert (gate.id, gate.ends) == ("request", "when one of the requests there is answered")
+    assert gate.says.startswith("waits for a free connection to its app")
+
+
 async def test_a_run_that_is_held_says_why() -> None:
     office = await open_office()
     [run_id] = await sent(office, 1)

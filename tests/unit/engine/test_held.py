@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from inngest_server.engine.engine import SLICE_S, Engine
 from inngest_server.engine.facts import Released
 from inngest_server.engine.held import EntityHeldError
 from inngest_server.engine.loader import Loader
-from inngest_server.engine.options import UndecidableError
+from inngest_server.engine.options import EngineOptions, UndecidableError
 from inngest_server.engine.work import TOLD_OF_EVENT_MAX
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Call
@@ -477,3 +477,26 @@ async def test_an_event_that_ends_many_waits_is_told_to_a_few_at_a_time() -> Non
     await office.settle()
     assert len(office.desk.calls) == runs
     assert office.storage._all(MessageRow) == []
+
+
+async def test_a_damaged_run_that_is_next_in_line_holds_up_none_before_or_after_it() -> None:
+    office = Office(EngineOptions(idle_contents_max=0))
+    await office.open(make_function("fulfil", PLACED, **LIMITED))
+    for _ in range(4):
+        await office.send(PLACED)
+    [call] = office.desk.calls
+    first, second, third = office.engine.live.slots.waiting_of(call.function_id)
+    journals = office.storage.journals
+
+    async def damaged(run_ids: Sequence[str]) -> dict[str, list[JournalRow]]:
+        if second[:26] in run_ids:
+            raise CorruptDataError("planted")
+        return await journals(run_ids)
+
+    office.storage.journals = damaged
+    await office.complete(call)
+    [call] = office.desk.calls
+    assert call.item.item_id == first
+    await office.complete(call)
+    assert [call.item.item_id for call in office.desk.calls] == [third]
+    assert list(office.engine.held) == [second[:26]]

@@ -264,3 +264,33 @@ async def test_stored_messages_about_an_event_share_its_one_body() -> None:
     assert len(office.desk.calls) == 300
     memos = {office.run_of(call).loaded.memos["w"] for call in office.desk.calls}
     assert memos == {paid.events[0].body}
+
+
+async def test_what_is_read_ahead_drops_nothing_that_is_not_durable_yet() -> None:
+    office = Office(EngineOptions(idle_contents_max=1))
+    await office.open(
+        make_function("limited", "shop/limited", concurrency=1), make_function("other", "shop/other")
+    )
+    for _ in range(5):
+        await office.send("shop/limited")
+    await office.send("shop/other")
+    other = office.call_of("shop-other")
+    await office.report(other, make_op("Sleep", "s", name="1s"))
+    first = office.call_of("shop-limited")
+    office.desk.calls.remove(first)
+    office.engine.tell(Answered(first.item.run_id, first.item.item_id, first.item.generation, Returned(b"1")))
+    await office.engine.run_once()  # The next one has its slot, and waits to be read.
+    office.clock.ms += 1_000
+    commit, is_free = office.storage.commit, asyncio.Event()
+
+    async def slow(batch: Batch) -> CommitResult:
+        await is_free.wait()
+        return await commit(batch)
+
+    office.storage.commit = slow
+    async with asyncio.TaskGroup() as group:
+        group.create_task(office.engine.run_once())
+        await asyncio.sleep(0)
+        await office.engine.load_once()
+        is_free.set()
+    assert office.call_of("shop-other").run.content is not None

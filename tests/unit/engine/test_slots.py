@@ -1,16 +1,19 @@
 """Slots of concurrency limits in the whole engine: who is sent, who waits, and what a crash leaves of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from inngest_server.engine import sending
 from inngest_server.engine.engine import FACTS_PER_BATCH
+from inngest_server.engine.options import EngineOptions
 from inngest_server.execution.driver import Call
 from inngest_server.flow_control.parking import Parking
 from inngest_server.flow_control.records import TermsRow
 from inngest_server.runs.facts import Answered, CancelRequested, Returned
 from inngest_server.runs.records import ItemRow, RunRow
+from inngest_server.runs.run import Run
 from inngest_server.storage.memory import MemoryStorage
 from inngest_server.storage.protocol import Batch, CommitResult
 from tests.builders import HOUR_MS
@@ -30,6 +33,10 @@ async def open_office(**options: Any) -> Office:
 def runs_out(office: Office) -> list[int]:
     """Runs whose requests are out, as the position in which their events were sent."""
     return [call.run.loaded.event["data"]["n"] for call in office.desk.calls]
+
+
+def live_runs(office: Office) -> list[Run]:
+    return [run for shard in office.engine.live.shards.values() for run in shard.runs.values()]
 
 
 async def send(office: Office, count: int, **data: Any) -> None:
@@ -360,3 +367,24 @@ async def test_runs_that_waited_too_long_do_not_pass_on_a_slot_without_end_in_on
         batches.append(office.engine.facts_decided - before)
     assert max(batches) <= sending.GRANTS_PER_BATCH + FACTS_PER_BATCH
     assert office.engine.live.slots.is_empty()
+
+
+async def test_runs_that_wait_long_are_read_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    office = Office(EngineOptions(idle_contents_max=40))
+    await office.open(make_function("f", PLACED, concurrency=1))
+    await send(office, 200)
+    assert sum(run.content is not None for run in live_runs(office)) <= 41
+    reads: list[int] = []
+    journals = MemoryStorage.journals
+
+    async def counted(self: MemoryStorage, run_ids: Sequence[str]) -> Any:
+        reads.append(len(run_ids))
+        return await journals(self, run_ids)
+
+    monkeypatch.setattr(MemoryStorage, "journals", counted)
+    for n in range(200):
+        [call] = office.desk.calls
+        assert call.run.loaded.event["data"]["n"] == n
+        await office.answer(call, Returned(b"1"))
+    assert live_runs(office) == []
+    assert len(reads) < 20

@@ -7,6 +7,7 @@ import pytest
 from inngest_server.engine import starts
 from inngest_server.engine.events import Dropped
 from inngest_server.engine.facts import CronDue, EventsSent, InvokeSent, Synced
+from inngest_server.engine.loader import EVENTS_PER_READ
 from inngest_server.engine.starts import note_key
 from inngest_server.engine.windows import KEY_CHARS_SHOWN
 from inngest_server.events.event import make_event, read_event
@@ -422,3 +423,15 @@ async def test_of_the_value_of_a_key_no_more_is_kept_than_people_read() -> None:
     [function] = office.engine.functions.all()
     [note] = await office.storage.get(MarkRow, [note_key(last, function.id)])
     assert json.parse(note.value.encode())["key"] == "a" * KEY_CHARS_SHOWN
+
+
+async def test_large_requests_are_not_read_all_at_once() -> None:
+    office = await make_office(rateLimit={**ONE_A_MINUTE, "key": "event.data.user"})
+    half = EVENTS_PER_READ // 2
+    replies = [office.engine.ask_events(make_sent(office, count=half, user=n)) for n in range(3)]
+    await office.engine.load_once()
+    await office.engine.run_once()
+    await office.engine.run_once()
+    assert [reply.done() for reply in replies] == [True, True, False]
+    await office.settle()
+    assert (await replies[2], len(office.desk.calls)) == (True, 3)

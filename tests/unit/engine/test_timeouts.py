@@ -125,6 +125,18 @@ async def test_a_delayed_run_has_its_whole_start_timeout_from_its_own_moment_on(
     assert await reason_of(office, delayed.run_id) == "timeout: start 10m"
 
 
+async def test_a_batch_has_its_start_timeout_from_when_it_was_made_whatever_the_times_of_its_events() -> None:
+    office = Office()
+    options = {"batchEvents": {"maxSize": 2, "timeout": "5s"}, "timeouts": {"start": "10s"}}
+    await office.open(make_function("f", PLACED, concurrency=1, **options))
+    for _ in range(4):
+        await office.send(PLACED, ts=office.clock.ms + HOUR_MS)
+    runs = [run for shard in office.engine.live.shards.values() for run in shard.runs.values()]
+    [waiting] = [run for run in runs if run.row.started_at_ms is None]
+    await office.advance(10 * SECOND_MS)
+    assert await reason_of(office, waiting.id) == "timeout: start 10s"
+
+
 async def test_the_start_timeout_is_that_of_the_moment_at_which_the_run_was_made() -> None:
     office = Office()
     _, second, _ = await open_queue(office, start="10m")

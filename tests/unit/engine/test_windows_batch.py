@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from inngest_server.engine import windows
+from inngest_server.engine import starts, windows
 from inngest_server.engine.facts import EventsSent
-from inngest_server.engine.options import EngineOptions
+from inngest_server.engine.options import EngineOptions, UndecidableError
 from inngest_server.events.event import make_event, read_event
 from inngest_server.events.records import EventRow
 from inngest_server.execution.driver import Call
@@ -286,3 +286,41 @@ async def test_no_event_is_lost_or_doubled_or_overtaken_whatever_happens(seed: i
     assert max(map(len, got)) <= max(sizes)
     assert office.storage._all(WindowRow) == []
     assert office.engine.live.windows.kept_bytes == 0
+
+
+async def test_a_window_of_one_request_about_which_a_decision_raises_is_refused_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    office = Office()
+    await office.open(store_of(maxSize=2), make_function("alone", CLICKED))
+    begin = starts.begin
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if options.get("batch_id"):
+            raise RuntimeError("planted")
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(starts, "begin", fail)
+    now_ms = office.clock.now_ms()
+    events = [
+        make_event(
+            read_event({"name": CLICKED}),
+            internal_id=office.engine.next_id(),
+            received_at_ms=now_ms,
+            repeatable=False,
+        )
+        for _ in range(2)
+    ]
+    reply = office.engine.ask_events(EventsSent(events))
+    for _ in range(2):
+        with pytest.raises(RuntimeError) as raised:
+            await office.settle()
+        office.clock.ms += 1  # So that another window would be opened.
+        office.engine._decide_again(raised.value)
+        await office.engine.start()
+    await office.settle()
+    with pytest.raises(UndecidableError):
+        await reply
+    assert office.engine.held == {}
+    await post(office, {})
+    assert len(office.desk.calls) == 1

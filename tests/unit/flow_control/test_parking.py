@@ -393,6 +393,20 @@ def test_the_place_in_line_is_counted_up_to_a_bound() -> None:
     assert [place(items[n]).ahead for n in (AHEAD_MAX + 2, -1)] == [AHEAD_MAX + 1] * 2  # type: ignore[union-attr]
 
 
+def test_those_next_in_line_are_found_without_a_look_at_the_whole_line() -> None:
+    lot = Lot({"a1": 1, "b1": 0})
+    for n in range(1_000):
+        lot.put(f"{n * 7919 % 1_009:04}", A, age=-n)
+    lot.put("other", AB, age=5_000)
+    [granted] = lot.grant()
+    lot.release(f"{2 * 7919 % 1_009:04}")  # It waited, and left.
+    in_turn = [f"{n * 7919 % 1_009:04}" for n in (1, 3, 4, 5)]
+    assert granted == "0000"
+    assert lot.table.next_after(granted, F, 4) == in_turn
+    assert len(lot.table.next_after(granted, F, 5_000)) == 998
+    assert lot.table.next_after("other", F, 4) == []
+
+
 def test_the_names_of_a_set_say_what_an_item_holds_and_what_its_run() -> None:
     assert split(["t/f/1/", "f/1/2", "s/f/3", "a/1/2", "r/f/1/"]) == (
         ("a/1/2", "f/1/2"),

@@ -105,7 +105,9 @@ async def _find_known(context: Context, mark: str) -> str | None:
 
 async def _seed_of(context: Context, row: RunRow, wish: Wish) -> tuple[Seed, Again]:
     engine = context.engine
-    function = engine.functions.get(row.function_id)
+    function = engine.functions.find(row.function_id)
+    if function is None:  # What is stored has one; so it is not loaded yet.
+        raise RequestRejectedError(503, "the server is starting", code="unavailable", retry_after_s=1)
     app = engine.functions.apps[function.row.app_id]
     setting = Setting(app.sdk, engine.options.limits, engine.now_ms(), engine.next_id())
     journal = (await context.storage.journals([row.run_id])).get(row.run_id, [])

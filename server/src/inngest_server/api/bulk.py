@@ -92,14 +92,19 @@ def text_of(fields: dict[str, Any], key: str, *, chars_max: int = NAME_CHARS_MAX
 
 
 def condition_of(fields: dict[str, Any]) -> str:
-    """The expression `if`; empty where there is none.
+    """The expression `if`; empty where it is absent or null.
 
     Raises:
-        RequestRejectedError: 400, it cannot be compiled, or uses what there is not.
+        RequestRejectedError: 400, it is empty, cannot be compiled, or uses what there is not.
     """
+    if fields.get("if") is None:
+        return ""
     text = text_of(fields, "if", chars_max=EXPRESSION_CHARS_MAX).strip()
     if not text:
-        return ""
+        # Most often a variable that had no value; taken for none it would concern every run.
+        raise RequestRejectedError(
+            400, "if is empty; to mean every run, leave it out", code="expression_invalid"
+        )
     try:
         expression = compile_expression(text)
     except CompileError as error:

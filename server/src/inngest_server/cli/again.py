@@ -20,7 +20,7 @@ def again(config: Config, words: Sequence[str]) -> int:
         ConfigError: not one run is named, or a flag is wrong.
     """
     command = config.command
-    if len(words) != 1:
+    if len(words) != 1 or not words[0]:
         raise ConfigError(f"`inngest {command}` takes the id of one run: inngest {command} 01M7XS5QAHR7...")
     path = f"/runs/{quote(words[0], safe='')}/{command}" + (
         "?dry_run=true" if config.switch("dry-run") else ""
@@ -55,6 +55,8 @@ def _json(config: Config, name: str, kind: type) -> Any:
         value = json.loads(str(text))
     except ValueError as error:
         raise ConfigError(f"{config.where(name)} is no JSON: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{config.where(name)} is nested too deeply") from error
     if not isinstance(value, kind):
         wanted = "an array" if kind is list else "an object"
         raise ConfigError(f"{config.where(name)} must be {wanted}, such as {_EXAMPLES[name]}")
@@ -75,4 +77,6 @@ def _in_words(found: dict[str, Any]) -> str:
     taken = "; ".join(parts) or "nothing is kept"
     if "run_id" not in found:
         return f"nothing was started; {taken}"
+    if found["status"] == "Skipped":
+        return f"run {found['run_id']} is skipped: `inngest explain {found['run_id']}` says why"
     return f"run {found['run_id']} is {found['status'].lower()}; {taken}"

@@ -35,7 +35,7 @@ def parse(words: Sequence[str]) -> Arguments:
             found.wants_help = True
         elif word == "--version" and not found.command:
             found.command = "version"
-        elif word.startswith("-") and len(word) > 1:
+        elif word.startswith("-") and len(word) > 1 and not (word[1].isdigit() and found.command in OPERANDS):
             _take_flag(found, word, rest)
         elif not found.command:
             found.command = _command(word)

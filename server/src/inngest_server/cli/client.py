@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,19 +44,25 @@ class Client:
             ServerRefusedError: it does not answer, or refuses; the message has its reason and hint.
         """
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/api/ui/v1{path}", data, self._headers, method=method)
         # Straight to the server, whatever proxy the environment names.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
+            url = f"{self.url}/api/ui/v1{path}"
+            request = urllib.request.Request(url, data, self._headers, method=method)
             with opener.open(request, timeout=TIMEOUT_S) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refusal(error) from error
-        except (OSError, ValueError) as error:
-            raise ServerRefusedError(f"the server at {self.url} does not answer: {error}") from error
+        except (OSError, ValueError, HTTPException) as error:
+            raise ServerRefusedError(no_answer(self.url, error)) from error
 
     def _refusal(self, error: urllib.error.HTTPError) -> ServerRefusedError:
+        if error.code == 401 and "authorization" in self._headers:
+            return ServerRefusedError(
+                f"the server at {self.url} has another signing key than the one given"
+                " by --signing-key or INNGEST_SIGNING_KEY"
+            )
         if error.code == 401:
             return ServerRefusedError(
                 f"the server at {self.url} wants its signing key: give --signing-key or INNGEST_SIGNING_KEY"
@@ -66,6 +73,16 @@ class Client:
             return ServerRefusedError(f"{answer['message']}{hint}", str(answer.get("code", "")))
         except (ValueError, KeyError, TypeError, AttributeError):
             return ServerRefusedError(f"the server at {self.url} refused: HTTP {error.code}, {error.reason}")
+
+
+def no_answer(url: str, error: Exception) -> str:
+    """What people are told when a request to a server failed, or what came is no answer of one."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, ConnectionRefusedError):
+        return f"no server answers at {url}: is it running there? --server and --sqlite-dir say where to look"
+    if isinstance(reason, HTTPException) and not isinstance(reason, OSError):
+        return f"what answers at {url} does not speak HTTP: {str(reason)[:100]!r}"
+    return f"the server at {url} does not answer: {reason or type(error).__name__}"
 
 
 def client_of(config: Config) -> Client:
@@ -83,12 +100,20 @@ def client_of(config: Config) -> Client:
             raise ConfigError(f"{config.where('signing-key')}: {error}") from error
     url = config.values["server"]
     if isinstance(url, str):
-        if not url.startswith(("http://", "https://")):
+        if not _is_url(url):
             raise ConfigError(f"{config.where('server')}: {url!r} is no URL such as {DEFAULT_URL}")
     else:
         directory = Path(config.text("sqlite-dir"))
         url = url_of(directory) if (directory / LOCK_NAME).is_file() else DEFAULT_URL
     return Client(url, key if isinstance(key, str) else None)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # Brackets that are not closed, a port beyond 65535.
+        return False
 
 
 def url_of(directory: Path) -> str:

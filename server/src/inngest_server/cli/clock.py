@@ -13,6 +13,7 @@ from inngest_server.wire.durations import InvalidDurationError, format_go_durati
 from inngest_server.wire.times import InvalidTimeError, parse_rfc3339_ms
 
 PATH = "/clock"
+MINUTE_MS = 60_000
 PROGRESS_S = 1
 """Between two looks at a clock that moves."""
 WORDS = "+DURATION, to TIME, next, until-idle, pause, real and stop"
@@ -37,6 +38,8 @@ def clock(config: Config, words: Sequence[str]) -> int:
     try:
         client = client_of(config)
         shown = client.call("GET" if body is None else "POST", PATH, body)
+        if body == {"stop": True} and shown["moving"] is None:
+            has_moved = False  # The last move ended by itself, perhaps long ago.
         if body is not None:
             shown = _wait(client, shown, is_told=not config.switch("json"))
     except ServerRefusedError as error:
@@ -78,8 +81,21 @@ def body_of(words: Sequence[str]) -> dict[str, str | bool] | None:
             return {"mode": "real"}
         case ["stop"]:
             return {"stop": True}
+        case ["to"]:
+            raise ConfigError("`inngest clock to` takes a time, such as 2026-12-24T18:00:00Z")
+        case [duration] if _is_duration(duration):
+            if duration.startswith("-"):
+                raise ConfigError("time never goes back; to begin anew, begin with another --sqlite-dir")
+            raise ConfigError(f"a duration has a plus before it: inngest clock +{duration}")
         case _:
             raise ConfigError(f"{' '.join(words)!r} is no command of the clock; there are {WORDS}")
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        return bool(parse_duration_ms(text))
+    except InvalidDurationError:
+        return False
 
 
 def _duration(text: str) -> str:
@@ -110,7 +126,9 @@ def _wait(client: Client, shown: dict[str, Any], *, is_told: bool) -> dict[str, 
 def lines_of(shown: dict[str, Any], *, has_moved: bool) -> list[str]:
     """What people read of the server's answer; `has_moved` says that its last move is of interest."""
     ahead_ms = shown["offset_ms"]
-    away = f"{format_go_duration(abs(ahead_ms))} {'ahead of' if ahead_ms > 0 else 'behind'} the host"
+    # While it moves the host goes on by some milliseconds, which say nothing to anybody.
+    away_ms = abs(ahead_ms) if abs(ahead_ms) < MINUTE_MS else round(abs(ahead_ms), -3)
+    away = f"{format_go_duration(away_ms)} {'ahead of' if ahead_ms > 0 else 'behind'} the host"
     lines = [f"{shown['now']}  {shown['mode']}, {away if ahead_ms else 'as the host'}"]
     timer, last = shown["next_timer"], shown["last"]
     if timer is None:
@@ -123,6 +141,6 @@ def lines_of(shown: dict[str, Any], *, has_moved: bool) -> list[str]:
     if has_moved and last is not None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in last["stops_by_kind"].items())
         detail = f": {last['detail']}" if last["detail"] else ""
-        stops = f"{last['stops']} stops" + (f" ({kinds})" if kinds else "")
+        stops = f"{last['stops']} stop{'' if last['stops'] == 1 else 's'}" + (f" ({kinds})" if kinds else "")
         lines.append(f"moved     {stops}; {ENDS[last['ended']]}{detail}")
     return lines

@@ -22,12 +22,12 @@ def explain(config: Config, words: Sequence[str]) -> int:
     Raises:
         ConfigError: not one of them is named, or a flag is wrong.
     """
-    if len(words) != 1:
+    if len(words) != 1 or not words[0].strip():
         raise ConfigError(
             "`inngest explain` takes the id of one run or event: inngest explain 01M7XS5QAHR7..."
         )
     try:
-        found = _ask(client_of(config), words[0])
+        found = _ask(client_of(config), words[0].strip())
     except ServerRefusedError as error:
         print(f"inngest: {error}", file=sys.stderr)
         return NOT_DONE
@@ -92,7 +92,7 @@ def lines_of_event(found: dict[str, Any]) -> Iterator[str]:
             yield _gate_line(gate)
             if gate["id"] == row["blocking"]:
                 yield from _details(gate)
-    for near in found["near"]:
+    for near in () if found["functions"] else found["near"]:
         yield f"  ? {near['trigger']} of {near['function']} {near['why']}"
     if found["others"] and found["functions"]:
         yield ""

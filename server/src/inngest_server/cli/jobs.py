@@ -20,7 +20,7 @@ def jobs(config: Config, words: Sequence[str]) -> int:
     Raises:
         ConfigError: the words mean nothing, or a flag is wrong.
     """
-    if len(words) > 2 or (len(words) == 2 and words[0] != "stop") or list(words) == ["stop"]:
+    if len(words) > 2 or (len(words) == 2 and words[0] != "stop") or list(words) == ["stop"] or "" in words:
         raise ConfigError("`inngest jobs` takes nothing, the id of a job, or: stop ID")
     try:
         answer = _ask(client_of(config), words)
@@ -52,4 +52,5 @@ def _in_words(job: dict[str, Any]) -> str:
         parts.append(f"{job['undecided']} undecided")
     name = f" ({job['name']})" if job["name"] else ""
     function = job["function"] or job["function_id"]
-    return f"{job['id']}  {job['status']:7}  {job['kind']} {function}{name}: {', '.join(parts)}"
+    status = "stopped" if job["status"] == "deleted" else job["status"]
+    return f"{job['id']}  {status:7}  {job['kind']} {function}{name}: {', '.join(parts)}"

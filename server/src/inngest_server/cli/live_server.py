@@ -4,10 +4,11 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from inngest_server.cli.client import ServerRefusedError, url_of
+from inngest_server.cli.client import ServerRefusedError, no_answer, url_of
 from inngest_server.engine.repairs import Repair, Repaired
 from inngest_server.wire.signature import bearer_hash
 
@@ -56,8 +57,8 @@ class LiveServer:
         except urllib.error.HTTPError as error:
             with error:
                 raise ServerRefusedError(_why(error, self.url)) from error
-        except (OSError, ValueError, KeyError) as error:
-            raise ServerRefusedError(f"the server at {self.url} does not answer: {error}") from error
+        except (OSError, ValueError, KeyError, HTTPException) as error:
+            raise ServerRefusedError(no_answer(self.url, error)) from error
 
 
 def _why(error: urllib.error.HTTPError, url: str) -> str:

@@ -20,7 +20,7 @@ def pausing(config: Config, words: Sequence[str]) -> int:
         ConfigError: not one function is named, or a flag is wrong.
     """
     command = config.command
-    if len(words) != 1:
+    if len(words) != 1 or not words[0]:
         raise ConfigError(
             f"`inngest {command}` takes the slug of one function: inngest {command} shop-fulfil"
         )

@@ -57,6 +57,7 @@ from inngest_server.engine.options import EngineOptions, EngineUnavailableError,
 from inngest_server.engine.startup import load_live, take_shards
 from inngest_server.engine.work import Work
 from inngest_server.execution.driver import Driver
+from inngest_server.flow_control.records import WindowRow
 from inngest_server.runs.decide import decide
 from inngest_server.runs.facts import (
     Answered,
@@ -464,7 +465,7 @@ class Engine:
             self._hold(fact.cron_id, "cron", error)
         elif isinstance(fact, StartDue):
             self._hold(starts.run_id_of(self._work, starts.start_of(self._work, fact)), "run", error)
-        elif isinstance(fact, WindowDue):
+        elif isinstance(fact, WindowDue) and self._is_stored(fact.window_id):
             self._hold(fact.window_id, "window", error)
         elif isinstance(fact, RunRekeyed):
             self._hold(fact.run_id, "run", error)
@@ -475,9 +476,18 @@ class Engine:
             self._work.held.refuse(fact.run_id, pending)
             pending.tries = TRIES_MAX
         else:
-            pending.tries += 1
-            if pending.tries >= TRIES_MAX:
-                pending.fail(UndecidableError(error))
+            # A window that this batch opened has another name the next time: its events are to blame.
+            blamed = self._taken[-1] if isinstance(fact, WindowDue) else pending
+            blamed.tries += 1
+            if blamed.tries >= TRIES_MAX:
+                blamed.fail(UndecidableError(error))
+
+    def _is_stored(self, window_id: str) -> bool:
+        """Whether the row of a window, which is being closed, was there before this batch."""
+        window = self.live.windows.find(window_id)
+        if window is not None:
+            return window.is_stored
+        return window_id in self._work.batch.gone.get(WindowRow, {})
 
     def _hold(self, entity: str, kind: HeldKind, error: Exception) -> None:
         self._work.hold(entity, kind, f"{type(error).__name__}: {error}", self.now_ms())

@@ -26,6 +26,7 @@ from inngest_server.explain.snapshot import (
     StartedRun,
     Usage,
     WindowView,
+    first_wait,
     in_question,
 )
 from inngest_server.flow_control.keys import key_value
@@ -83,6 +84,7 @@ def snapshot_of_run(
         unreached=frozenset([item_id for item_id in run.items if item_id in unreached]),
         set_aside=SetAside(held.reason, held.since_ms) if held is not None else None,
         children=_children(engine, run),
+        waits_for_connection=_waits_for_connection(engine, item),
         batch_size=batch_size,
     )
 
@@ -154,17 +156,25 @@ def _holder(engine: Engine, name: str) -> Holder:
 
 
 def _children(engine: Engine, run: Run) -> dict[str, str]:
-    """Unfinished runs that were started for the run's invocations, by the wait."""
-    found: dict[str, str] = {}
-    for wait in run.waits.values():
-        function = engine.functions.find(wait.name) if wait.kind == WaitKind.INVOKE else None
-        if function is None:
-            continue
-        ids = possible_run_ids(function.id, wait.wait_id, wait.opened_at_ms, engine.storage.shard_count)
-        for run_id in ids:
-            if engine.live.find_run(run_id) is not None:
-                found[wait.wait_id] = run_id
-    return found
+    """The unfinished run that was started for the invocation that is explained, by its wait.
+
+    Only for that one: a run may have a thousand, and finding an id takes some hashing.
+    """
+    wait = first_wait(run.waits.values(), WaitKind.INVOKE)
+    function = engine.functions.find(wait.name) if wait is not None else None
+    if wait is None or function is None:
+        return {}
+    ids = possible_run_ids(function.id, wait.wait_id, wait.opened_at_ms, engine.storage.shard_count)
+    child = next((run_id for run_id in ids if engine.live.find_run(run_id) is not None), None)
+    return {wait.wait_id: child} if child is not None else {}
+
+
+def _waits_for_connection(engine: Engine, item: ItemRow | None) -> bool:
+    """Whether the driver has the item's call and has not begun it; drivers of tests need not say."""
+    has_begun: Callable[[str], bool] | None = getattr(engine.driver, "has_begun", None)
+    if item is None or engine.driver is None or has_begun is None or item.state != ItemState.SENT:
+        return False
+    return engine.driver.is_sending(item.item_id, item.generation) and not has_begun(item.item_id)
 
 
 # Events.

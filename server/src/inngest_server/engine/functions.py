@@ -63,6 +63,14 @@ class Function:
         return self.config.batch is not None or self.config.debounce is not None
 
     @property
+    def has_keys(self) -> bool:
+        """Whether the buckets of its requests depend on the event."""
+        limits = (*self.limits, *self.former_limits, *self.former_throttles)
+        return any(one.key is not None for one in limits) or (
+            self.throttle is not None and self.throttle.key is not None
+        )
+
+    @property
     def is_limited(self) -> bool:
         """Whether its requests may have to wait for slots."""
         return bool(self.limits or self.throttle or self.former_limits or self.former_throttles)

@@ -24,6 +24,8 @@ from inngest_server.storage.protocol import Storage, StorageError
 log = structlog.get_logger("inngest.engine")
 
 LOADS_PER_READ = 500
+EVENTS_PER_READ = 1_000
+"""After so many no further request is read with them: what limits their starts is found out in one go."""
 LOADS_AHEAD = 100
 """Runs that are read with one that got its slots, because they come next in its queue; at most."""
 LOADS_AHEAD_FIRST = 10
@@ -62,7 +64,9 @@ class Loader:
         self._windows: deque[Pending] = deque()
         """Windows that are due, and lack events."""
         self._reading_windows: list[Pending] = []
-        self._ahead_max = LOADS_AHEAD_FIRST
+        # More than there is room for would drop those that are next.
+        self._ahead_most = min(LOADS_AHEAD, work.options.idle_contents_max // 2)
+        self._ahead_max = min(LOADS_AHEAD_FIRST, self._ahead_most)
         self._load_singly = 0
         """Facts and runs still to be read one at a time, to find the one among them that cannot be read."""
         self._generation = 0
@@ -117,8 +121,9 @@ class Loader:
             return has_read
         self.rounds += 1
         round_number, generation = self.rounds, self._generation
+        is_alone = self._load_singly > 0
         run_ids, self._reading = self._next()
-        ahead = self._next_in_line(run_ids) if not self._load_singly else []
+        ahead = self._next_in_line(run_ids) if not is_alone else []
         pending = self._reading
         try:
             if pending:
@@ -128,14 +133,14 @@ class Loader:
             log.error("engine.load_failed", code=error.code, detail=str(error))
             if generation == self._generation:
                 if error.code == "storage_corrupt":
-                    await self._without_the_bad_one(run_ids, pending, error)
+                    await self._without_the_bad_one(run_ids, pending, ahead, error)
                 else:
                     self._failed(str(error))
             return True
         except Exception as error:  # Our own mistake, about one of what was read.
             log.error("engine.load_failed", exc_info=error)
             if generation == self._generation:
-                await self._without_the_bad_one(run_ids, pending, error)
+                await self._without_the_bad_one(run_ids, pending, ahead, error)
             return True
         if generation != self._generation:
             return True  # Memory was forgotten meanwhile; what was read belongs to the past.
@@ -186,8 +191,9 @@ class Loader:
         if kept:
             size_bytes = sum([run.loaded.size_bytes for run in kept])
             fitting = AHEAD_BYTES * len(kept) // max(size_bytes, 1)
-            self._ahead_max = max(1, min(LOADS_AHEAD, 2 * self._ahead_max, fitting))
-            self._work.live.touched(kept)
+            self._ahead_max = max(1, min(self._ahead_most, 2 * self._ahead_max, fitting))
+            # Room for them is made after a commit: what another run holds now may not be durable yet.
+            self._work.touched |= {run.id: run for run in kept}
 
     def _next(self) -> tuple[list[str], list[Pending]]:
         """The runs and the events that are read next."""
@@ -197,18 +203,27 @@ class Loader:
             limit = 1
         run_ids = [self._to_load.popleft() for _ in range(min(limit, len(self._to_load)))]
         limit = LOADS_PER_READ if limit > 1 else 1 - len(run_ids)
-        return run_ids, [self._events.popleft() for _ in range(min(limit, len(self._events)))]
+        requests: list[Pending] = []
+        events_left = EVENTS_PER_READ
+        while self._events and len(requests) < limit and events_left > 0:
+            pending = self._events.popleft()
+            requests.append(pending)
+            events_left -= len(pending.fact.events) if isinstance(pending.fact, EventsSent) else 1
+        return run_ids, requests
 
     def _give_back(self, run_id: str) -> None:
         # In front: what came for the run while it was loaded comes after what it was loaded for.
         self._work.inbox.extendleft(reversed(self._waiting.pop(run_id, ())))
 
     async def _without_the_bad_one(
-        self, run_ids: list[str], pending: list[Pending], error: Exception
+        self, run_ids: list[str], pending: list[Pending], ahead: list[str], error: Exception
     ) -> None:
-        """A run that cannot be read is held alone, and of several requests that one is refused."""
+        """A run that cannot be read is held alone, and of several requests that one is refused.
+
+        Runs that were read `ahead` may be at fault too; they are read again in their turn.
+        """
         self._reading = []
-        if len(run_ids) + len(pending) > 1:
+        if len(run_ids) + len(pending) + len(ahead) > 1:
             self._to_load.extendleft(reversed(run_ids))
             self._events.extendleft(reversed(pending))
             self._load_singly = len(run_ids) + len(pending)

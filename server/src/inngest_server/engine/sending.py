@@ -7,7 +7,7 @@ up: its slots for the whole run, and the throttle.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inngest_server.engine import timeouts
 from inngest_server.engine.facts import Pending, SlotsFreed
@@ -29,10 +29,13 @@ from inngest_server.runs.skip import SkipReason, skip
 if TYPE_CHECKING:
     from inngest_server.engine.work import Work
 
-GRANTS_PER_SLICE = 100
-"""Items that get their slots in one go: a raised limit or a resumed function may let very many through."""
+GRANTS_PER_SLICE = 25
+"""Items that get their slots in one go, and are sent with one fact: very many may get theirs at one moment, as
+when throttles open, a limit is raised or a function is resumed."""
 GRANTS_PER_BATCH = 250
 """In one batch: who gets slots may end at once, as it waited too long, and so give them to the next."""
+_NO_EVENT: dict[str, Any] = {}
+"""For limits without keys: then an event need not be parsed."""
 METER_KEPT_MS = 1_000
 """For how long what a throttle was used is kept beyond its meaning, so that a busy one's row stays."""
 
@@ -97,7 +100,7 @@ def _has_slots(work: Work, run: Run, item: ItemRow, now_ms: int) -> bool:
 
 def _set_of(function: Function, run: Run, is_start: bool, now_ms: int) -> tuple[Buckets, Buckets]:
     """The buckets in which a request of the run needs room now: of a request, and of a start."""
-    event = run.loaded.event
+    event = run.loaded.event if function.has_keys else _NO_EVENT
     steps = function.step_buckets(event, now_ms)
     if not is_start:
         return steps, ()

@@ -28,6 +28,7 @@ from inngest_server.flow_control import rate_limit, singleton
 from inngest_server.runs.errors import plain_error
 from inngest_server.runs.facts import CancelRequested, ChildEnded
 from inngest_server.runs.placement import possible_run_ids, shard_of_run
+from inngest_server.runs.records import RunRow
 from inngest_server.runs.run import Run
 from inngest_server.runs.seed import Seed, plant
 from inngest_server.runs.skip import SkipReason, memo_of, skipped
@@ -207,9 +208,10 @@ def _id_now(start: Start, ids: tuple[str, str]) -> str:
 
 
 def _known(work: Work, ids: tuple[str, str]) -> str | None:
-    """The run of this very start if it is live: then the start came before."""
+    """The run of this very start if it is live, or was made in this batch: then the start came before."""
+    made = work.batch.rows.get(RunRow, {})  # It may have been skipped, or have ended.
     # Both, because the function may have got or lost its limits since.
-    return next((run_id for run_id in ids if work.live.find_run(run_id) is not None), None)
+    return next((one for one in ids if work.live.find_run(one) is not None or one in made), None)
 
 
 def _new(

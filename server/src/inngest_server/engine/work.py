@@ -180,6 +180,8 @@ class Work:
             # Without losses, for a lost item is sent again with the slots that it keeps.
             queued = item._replace(state=ItemState.QUEUED.value, due_at_ms=now_ms, losses=0, slots="")
             self.put_item(run, queued)
+        if run.id in self.held:
+            self.live.slots.release(run.id)  # Those until its end, which may be far; see `release`.
         sending.grant(self, now_ms)
 
     def take_in(self, run: Run, item: ItemRow, now_ms: int) -> None:
@@ -202,6 +204,8 @@ class Work:
         if (window := self.live.windows.find(entity)) is not None:
             self.live.windows.arm(window, timers)
         if (run := self.live.find_run(entity)) is not None:
+            if run.terms is not None and run.terms.slots:
+                self.live.slots.hold(run.id, tuple(run.terms.slots.split("\n")))  # Others may have them too.
             self.set_timers(run)
             if run.row.started_at_ms is not None and self.functions.get(run.row.function_id).limits:
                 # It was passed over if they were counted elsewhere meanwhile.

@@ -149,6 +149,10 @@ class QueuedDriver(ABC):
     def is_sending(self, item_id: str, generation: int) -> bool:
         return self._under_way.get(item_id) == generation
 
+    def has_begun(self, item_id: str) -> bool:
+        """Whether a connection was free for the item's call."""
+        return item_id in self._started
+
     def recall(self) -> None:
         for queue in self._queues.values():
             queue.calls.clear()

@@ -85,6 +85,10 @@ class Drivers:
     def is_sending(self, item_id: str, generation: int) -> bool:
         return self._apps.is_sending(item_id, generation) or self._gateway.is_sending(item_id, generation)
 
+    def has_begun(self, item_id: str) -> bool:
+        """As `QueuedDriver.has_begun`."""
+        return self._apps.has_begun(item_id) or self._gateway.has_begun(item_id)
+
     def recall(self) -> None:
         self._apps.recall()
         self._gateway.recall()

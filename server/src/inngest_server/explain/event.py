@@ -203,8 +203,10 @@ def _matched(shot: EventSnapshot, function: FunctionView) -> Gate:
             says = f"did not start: its condition fails, {shortened(found.error, 160)}"
         else:
             says = f"did not start: its condition {shortened(found.text, 160)} is not true"
-    if not facts and function.id in shot.runs:
-        return Gate(id="matched", verdict=Verdict.PASS, says="was asked for by name")
+    if not facts and (runs := shot.runs.get(function.id)):
+        cron = runs[0].row.cron
+        says = "was asked for by name" if cron is None else f"the schedule {cron} came up"
+        return Gate(id="matched", verdict=Verdict.PASS, says=says)
     return Gate(id="matched", verdict=Verdict.BLOCK, says=says, facts=facts)
 
 

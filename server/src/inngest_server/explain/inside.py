@@ -7,7 +7,7 @@ from inngest_server.explain.expressions import put_in
 from inngest_server.explain.gate import Action, Fact, Gate, Verdict, moment
 from inngest_server.explain.journal import step_name, steps_of_races
 from inngest_server.explain.origin import run_link
-from inngest_server.explain.snapshot import RunSnapshot
+from inngest_server.explain.snapshot import RunSnapshot, first_wait
 from inngest_server.explain.under_way import what
 from inngest_server.explain.words import count, listed, shortened
 from inngest_server.runs.records import ItemRow, ItemState, WaitKind, WaitRow
@@ -25,8 +25,8 @@ def gates_inside(shot: RunSnapshot, item: ItemRow | None) -> list[Gate]:
     verdict = Verdict.WAIT if item is None else Verdict.PASS
     gates = [_siblings(shot, waits, item)]
     for kind in KINDS:
-        of_kind = [wait for wait in waits if wait.kind == kind]
-        gates.append(_wait_gate(shot, of_kind[0], verdict) if of_kind else _none(kind))
+        wait = first_wait(waits, kind)
+        gates.append(_wait_gate(shot, wait, verdict) if wait is not None else _none(kind))
     if item is None and not waits:
         gates.append(_stalled(shot))
     return gates
@@ -62,7 +62,7 @@ def _siblings(shot: RunSnapshot, waits: Sequence[WaitRow], item: ItemRow | None)
         id="siblings",
         verdict=Verdict.WAIT,
         says=f"waits for {'one' if is_race else 'each'} of {count(len(waits), 'parallel step')}: "
-        f"{listed(open_steps)}",
+        f"{listed(open_steps, len(waits))}",
         since_ms=min(wait.opened_at_ms for wait in waits),
         eta_ms=min(moments) if is_race else max(moments),
         ends="when the first of them is done" if is_race else "when the last of them is done",

@@ -19,7 +19,7 @@ class Failure(NamedTuple):
 
 
 def meta_of(entry: JournalRow) -> dict[str, Any]:
-    meta: Any = json.parse(entry.meta)
+    meta: Any = json.parse(entry.meta) if entry.meta else {}  # Of a damaged entry nothing is left.
     return meta if is_object(meta) else {}
 
 

@@ -13,7 +13,7 @@ from inngest_server.flow_control.concurrency import Counted
 from inngest_server.flow_control.parking import Place
 from inngest_server.flow_control.records import PauseRow, TermsRow, WindowKind
 from inngest_server.flow_control.throttle import Rate, Throttled
-from inngest_server.runs.records import ItemRow, ItemState, JournalRow, RunRow, WaitRow
+from inngest_server.runs.records import ItemRow, ItemState, JournalRow, RunRow, WaitKind, WaitRow
 
 
 class AppView(NamedTuple):
@@ -98,7 +98,9 @@ class RunSnapshot:
     """Items that wait for their next try because the app could not be reached."""
     set_aside: SetAside | None = None
     children: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Unfinished runs that it invoked, by the wait for them."""
+    """The unfinished run that it invoked, by the wait for it: of several that of `first_wait`."""
+    waits_for_connection: bool = False
+    """Whether the request of the item in question is sent, and all connections to where it goes are taken."""
     batch_size: int = 0
     """Events of a run on a batch."""
 
@@ -111,6 +113,11 @@ def in_question(items: Iterable[ItemRow]) -> ItemRow | None:
     return min(
         items, key=lambda item: (_FIRST[ItemState(item.state)], item.due_at_ms, item.item_id), default=None
     )
+
+
+def first_wait(waits: Iterable[WaitRow], kind: WaitKind) -> WaitRow | None:
+    """The wait of a kind that is explained, which is over first; None where there is none."""
+    return min((wait for wait in waits if wait.kind == kind), key=lambda wait: wait.fires_at_ms, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

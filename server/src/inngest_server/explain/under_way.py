@@ -90,6 +90,14 @@ def _backoff(shot: RunSnapshot, item: ItemRow | None) -> Gate:
 def _request(shot: RunSnapshot, item: ItemRow | None, *, is_ready: bool) -> Gate:
     if item is not None and item.state == ItemState.SENT:
         where = "the host that it calls" if item.is_gateway else "its app"
+        if shot.waits_for_connection:
+            return Gate(
+                id="request",
+                verdict=Verdict.WAIT,
+                says=f"waits for a free connection to {where}, to send {what(shot, item)}",
+                since_ms=item.sent_at_ms,
+                ends="when one of the requests there is answered",
+            )
         return Gate(
             id="request",
             verdict=Verdict.WAIT,

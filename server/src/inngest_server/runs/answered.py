@@ -67,8 +67,12 @@ def on_checkpointed(run: Run, fact: Checkpointed, moment: Moment) -> Decision:
     if item is None or item.state != ItemState.SENT or fact.generation not in (0, item.generation):
         if item is not None and 0 < fact.generation < item.generation:
             _keep_late_results(decision, fact, moment, fact.ops)
-        decision.refused = CheckpointRefused(
-            409, "this dispatch was replaced: another request of the run goes on"
+        is_ahead = item is not None and fact.generation > item.generation
+        decision.refused = (
+            # Another server has sent it since: here nothing is known of it, least of all that it was replaced.
+            CheckpointRefused(503, "this server has been replaced: ask again")
+            if is_ahead
+            else CheckpointRefused(409, "this dispatch was replaced: another request of the run goes on")
         )
         return decision
     turn = Turn(run, moment, item, decision)

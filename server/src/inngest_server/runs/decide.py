@@ -162,7 +162,9 @@ def _on_timed_out(run: Run, fact: TimedOut, moment: Moment) -> Decision:
     if fact.timeout is Timeout.FINISH:
         since_ms = started_at_ms if started_at_ms is not None else fact.due_ms
     elif started_at_ms is None:
-        since_ms = max(run.row.created_at_ms, run.loaded.event.get("ts") or 0)
+        # As `start_run` has it: a batch does not wait for the times of its events.
+        of_event_ms = 0 if run.row.batch_id is not None else run.loaded.event.get("ts") or 0
+        since_ms = max(run.row.created_at_ms, of_event_ms)
     else:
         return decision
     finish.cancel(run, decision, moment, f"timeout: {fact.timeout} {duration_text(fact.due_ms - since_ms)}")

@@ -11,7 +11,11 @@ def run_id_of(request: Request) -> str:
     Raises:
         RequestRejectedError: 400, with the text of protocol 3.4.
     """
-    return _ulid(request.params["run_id"], "The run ID specified is invalid")
+    return _ulid(
+        request.params["run_id"],
+        "The run ID specified is invalid",
+        hint="a run's id has 26 letters and digits; GET /v1/events/{event_id}/runs lists those of an event",
+    )
 
 
 def event_id_of(request: Request) -> str:
@@ -26,9 +30,9 @@ def event_id_of(request: Request) -> str:
     )
 
 
-def _ulid(text: str, problem: str) -> str:
+def _ulid(text: str, problem: str, *, hint: str = "") -> str:
     # Lower case is taken too, as the reference server takes it; beyond ASCII `upper` would invent letters.
     ulid = text.upper() if text.isascii() else text
     if not is_ulid(ulid):
-        raise RequestRejectedError(400, problem, code="invalid_id")
+        raise RequestRejectedError(400, problem, code="invalid_id", hint=hint)
     return ulid

@@ -31,7 +31,8 @@ async def get_run_row(context: Context, run_id: str) -> RunRow:
     """
     row = await find_run_row(context, run_id)
     if row is None:
-        raise RequestRejectedError(404, "Run not found", code="run_not_found")
+        hint = "no run has this id, or it ended longer ago than --retention"
+        raise RequestRejectedError(404, "Run not found", code="run_not_found", hint=hint)
     return row
 
 

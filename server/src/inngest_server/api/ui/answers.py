@@ -7,11 +7,33 @@ from inngest_server.wire import json
 
 BODY_BYTES_MAX = 64 * 1024
 """Of a request that carries settings and no events."""
+DRY_RUN_VALUES = {"true": True, "1": True, "false": False, "0": False}
 
 
 def answered(value: object, status: int = 200) -> Reply:
     """`value` as JSON; nobody on the way keeps it, because it may be another one at once."""
     return Reply(status, json.dumps(value), (JSON_TYPE, NO_STORE))
+
+
+def is_dry_run(request: Request) -> bool:
+    """Whether `?dry_run=true` asks only for what would be done.
+
+    Another parameter or value is refused: whoever mistypes this one must not get the deed itself.
+
+    Raises:
+        RequestRejectedError: 400.
+    """
+    query = request.query()
+    if unknown := sorted(set(query) - {"dry_run"}):
+        raise RequestRejectedError(
+            400, f"there is no parameter {unknown[0][:60]!r}; there is dry_run", code="invalid_parameter"
+        )
+    value = query.get("dry_run", "false")
+    if value not in DRY_RUN_VALUES:
+        raise RequestRejectedError(
+            400, f"dry_run must be true or false, got {value[:60]!r}", code="invalid_parameter"
+        )
+    return DRY_RUN_VALUES[value]
 
 
 async def settings_of(

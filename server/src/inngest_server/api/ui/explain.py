@@ -22,7 +22,7 @@ from inngest_server.explain.run import explain_run
 from inngest_server.explain.snapshot import EventView, RunSnapshot, StartedRun
 from inngest_server.runs.records import RunRow, RunStatus
 from inngest_server.runs.skip import find_skipped
-from inngest_server.storage.protocol import RunHistory
+from inngest_server.storage.protocol import CorruptDataError, RunHistory
 from inngest_server.wire import json
 from inngest_server.wire.ulid import is_ulid
 
@@ -40,12 +40,14 @@ async def explain_one_run(request: Request) -> Reply:
     """
     context, run_id = request.context, run_id_of(request)
     for _ in range(READS_MAX):
-        history = (await context.storage.histories([run_id])).get(run_id)
+        history = await _history_of(context, run_id)
         if history is None:
             raise RequestRejectedError(404, f"there is no run {run_id}", code="run_not_found")
         event = await _event_of(context, history.run)
         size = await _batch_size(context, history.run)
         _check_memory(context)
+        if context.engine.functions.find(history.run.function_id) is None:
+            raise CorruptDataError(f"run {run_id} is of a function that is not in the catalogue")
         shot = snapshot_of_run(context.engine, history.run, event, history.journal, size)
         if shot.is_live or _has_ended(history):
             return answered(await context.lane.do(partial(_explained, shot)))
@@ -110,6 +112,16 @@ def _check_memory(context: Context) -> None:
 
 def _has_ended(history: RunHistory) -> bool:
     return RunStatus(history.run.status).has_ended
+
+
+async def _history_of(context: Context, run_id: str) -> RunHistory | None:
+    """A run with its journal; of damaged ones what is left: why such a run is held may be asked too."""
+    storage = context.storage
+    try:
+        return (await storage.histories([run_id])).get(run_id)
+    except CorruptDataError:
+        rows = await storage.salvage(RunRow, [run_id])
+        return RunHistory(rows[0], await storage.salvage_journal(run_id), (), ()) if rows else None
 
 
 async def _event_of(context: Context, run: RunRow) -> EventView | None:

@@ -1,5 +1,6 @@
 """One function as it is now, and pausing and resuming it."""
 
+from difflib import get_close_matches
 from typing import Any
 
 from inngest_server.api.replies import RequestRejectedError
@@ -13,6 +14,10 @@ from inngest_server.flow_control.records import PauseRow
 from inngest_server.runs.records import ItemState
 from inngest_server.wire.times import format_rfc3339
 
+NEAREST_AMONG_MAX = 500
+NEAREST_CHARS_MAX = 100
+"""Comparing texts takes its time, which the server's one loop has not."""
+
 
 def function_of(request: Request) -> Function:
     """The function that the path names by its slug or id, archived or not.
@@ -22,17 +27,27 @@ def function_of(request: Request) -> Function:
     """
     function = request.context.engine.functions.find(request.params["slug"])
     if function is None:
-        raise no_function(request.params["slug"])
+        raise no_function(request.context.engine, request.params["slug"])
     return function
 
 
-def no_function(slug: str) -> RequestRejectedError:
+def no_function(engine: Engine, slug: str) -> RequestRejectedError:
+    hint = "a slug is the app's id, a dash and the function's id, such as shop-fulfil"
+    if nearest := _nearest(engine, slug):
+        hint = f"did you mean {nearest}?"
     return RequestRejectedError(
-        404,
-        f"no function is named {slug[:300]!r}",
-        code="function_not_found",
-        hint="a slug is the app's id, a dash and the function's id, such as shop-fulfil",
+        404, f"no function is named {slug[:300]!r}", code="function_not_found", hint=hint
     )
+
+
+def _nearest(engine: Engine, slug: str) -> str | None:
+    """The function that was meant by its id alone, or with a slip; looked for among few only."""
+    slugs = [function.row.slug for function in engine.functions.all()]
+    if len(slugs) > NEAREST_AMONG_MAX or len(slug) > NEAREST_CHARS_MAX:
+        return None
+    same = [one for one in slugs if one.endswith(f"-{slug}")]
+    found = same if len(same) == 1 else get_close_matches(slug, slugs, n=1, cutoff=0.75)
+    return found[0] if found else None
 
 
 async def get_function(request: Request) -> Reply:
@@ -53,7 +68,7 @@ async def pause(request: Request) -> Reply:
         )
     engine = request.context.engine
     if await engine.ask(FunctionPaused(function.id, in_flight == InFlight.CANCEL)) is None:
-        raise no_function(function.row.slug)
+        raise no_function(engine, function.row.slug)
     return answered(show_function(engine, function))
 
 
@@ -68,7 +83,7 @@ async def resume(request: Request) -> Reply:
     engine = request.context.engine
     resumed: Resumed | None = await engine.ask(FunctionResumed(function.id))
     if resumed is None:
-        raise no_function(function.row.slug)
+        raise no_function(engine, function.row.slug)
     if resumed.is_cancelling:
         raise RequestRejectedError(
             409,

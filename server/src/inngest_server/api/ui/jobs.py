@@ -14,7 +14,7 @@ from inngest_server.api.bulk import (
 from inngest_server.api.context import Context
 from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.router import Reply, Request
-from inngest_server.api.ui.answers import answered, settings_of
+from inngest_server.api.ui.answers import answered, is_dry_run, settings_of
 from inngest_server.api.ui.functions import function_of
 from inngest_server.engine.facts import JobDeleted
 from inngest_server.jobs.filter import REPLAYABLE, RunFilter
@@ -48,12 +48,12 @@ async def cancel(request: Request) -> Reply:
 async def _ask(
     request: Request, kind: JobKind, fields: dict[str, Any], statuses: frozenset[str], rate_per_s: int
 ) -> Reply:
-    context, function = request.context, function_of(request)
+    context, function, is_dry = request.context, function_of(request), is_dry_run(request)
     from_ms, until_ms = moment_of(fields, "from"), moment_of(fields, "until")
     check_range(context, from_ms, until_ms, ("from", "until"))
     wanted = RunFilter(from_ms, statuses, condition_of(fields), asked_until_ms=until_ms)
     name = text_of(fields, "name")
-    if request.query().get("dry_run") in ("1", "true"):
+    if is_dry:
         found = await preview(context, kind, function, wanted)
         return answered({"count": found.runs, "is_exact": found.is_exact})
     job = await ask_job(context, kind, function, name, wanted, rate_per_s=rate_per_s)

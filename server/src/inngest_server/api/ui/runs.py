@@ -7,7 +7,7 @@ from inngest_server.api.replies import RequestRejectedError
 from inngest_server.api.rest.ids import run_id_of
 from inngest_server.api.rest.runs import get_run_row
 from inngest_server.api.router import Reply, Request
-from inngest_server.api.ui.answers import answered, settings_of
+from inngest_server.api.ui.answers import answered, is_dry_run, settings_of
 from inngest_server.runs.fork import Wish
 
 FORK_BYTES_MAX = 8 * 1024 * 1024
@@ -48,7 +48,7 @@ async def _answer(request: Request, run_id: str, wish: Wish | None, event: dict[
     key = request.header(KEY_HEADER)
     if len(key) > KEY_CHARS_MAX:
         raise _invalid(f"{KEY_HEADER} has {len(key)} characters, at most {KEY_CHARS_MAX} are allowed")
-    is_dry = request.query().get("dry_run") == "true"
+    is_dry = is_dry_run(request)
     found = await start_again(request.context, run_id, wish, event=event, key=key, is_dry=is_dry)
     if is_dry:
         return answered(_show_steps(found))
