@@ -64,6 +64,8 @@ APPROVED_SHARE = 0.7
 """Of the runs that wait; the others wait in vain."""
 OLDER_MS = 400
 """By how much at most an event that is debounced is older than its request: some come out of order."""
+SPARED_MS = 1_000
+"""Age of the youngest runs, at most, that a bulk cancellation does not mean."""
 PAUSED_S = (0.2, 0.8)
 ACTIVE_S = (0.3, 1.2)
 PAUSED_WITH_CANCEL = 0.3
@@ -208,7 +210,7 @@ class Operator:
         async with aiohttp.ClientSession() as session:
             while not stop.is_set():
                 await self._pause(session)
-                await self._cancel(session, epoch_ms())
+                await self._cancel(session, epoch_ms() - self._chance.randint(0, SPARED_MS))
                 await asyncio.sleep(self._chance.uniform(*ACTIVE_S))
 
     async def cancel_rest(self) -> None:

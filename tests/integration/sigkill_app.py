@@ -95,7 +95,7 @@ POINTED = "pointed"
 CRON = "@every 2s"
 KEYS = {
     "limited": 5,
-    "throttled": 2,
+    "throttled": 3,
     "heavy": 3,
     "urgent": 3,
     "skipping": 3,
@@ -110,9 +110,10 @@ NUMBERS_PER_ORDER = 60
 HEAVY_LIMIT = 3
 SHARED_LIMIT, SHARING_LIMIT = 6, 4
 """Far apart the smaller one would wait for as long as there are events of the other function."""
-THROTTLE_LIMIT, THROTTLE_PERIOD_S, THROTTLE_BURST = 8, 1, 2
+THROTTLE_LIMIT, THROTTLE_PERIOD_S, THROTTLE_BURST = 1, 1, 3
+"""What a burst has used up is remembered for longer than the server is away."""
 RATE_LIMIT, RATE_PERIOD_S = 10, 10
-DEBOUNCE_PERIOD_S, DEBOUNCE_TIMEOUT_S = 1, 3
+DEBOUNCE_PERIOD_S, DEBOUNCE_TIMEOUT_S = 1, 2
 BATCH_SIZE, BATCH_TIMEOUT_S = 5, 1
 FINISH_TIMEOUT_S = 1
 URGENT_EARLIER_S, URGENT_EVERY = 120, 4

@@ -154,16 +154,24 @@ class Flow:
         """A moment as apps say it, so long from now."""
         return time.time_ns() // 1_000_000 + shift_s * 1000
 
+    def another(self, variant: str) -> App:
+        """Another deployment of the app, not started."""
+        return flow_app(self.sdk, self.directory / self.name(variant), self.server, variant)
+
     @contextmanager
     def deployed(self, variant: str) -> Iterator[App]:
-        """Another deployment of the app, not yet synced; the first one goes on, and is synced in the end."""
-        directory = self.directory / self.name(variant)
-        with flow_app(self.sdk, directory, self.server, variant) as other:
+        """Sync another deployment of the app; the first one goes on, and is synced in the end."""
+        with self.another(variant) as other:
+            sync(other)
             try:
                 yield other
             finally:
-                status, answer = self.app.sync()
-                assert status == 200, answer
+                sync(self.app)
+
+
+def sync(app: App) -> None:
+    status, answer = app.sync()
+    assert status == 200, f"{answer}\n{app.log_end()}"
 
 
 def flow_app(sdk: Sdk, directory: Path, server: ServerProcess, variant: str = "") -> App:
@@ -178,8 +186,7 @@ def flow_world(sdk: Sdk, directory: Path) -> Iterator[Flow]:
         flags = ("--clock", "virtual", "--no-poll")
         server = stack.enter_context(ServerProcess(directory / "server", "dev", *flags))
         app = stack.enter_context(flow_app(sdk, directory, server))
-        status, answer = app.sync()
-        assert status == 200, f"{answer}\n{app.log_end()}"
+        sync(app)
         yield Flow(directory, server, app)
         server.stop()
         assert '"level":"error"' not in server.log_text(), server.log_end()

@@ -104,9 +104,7 @@ class Auditor:
         self.damaged: set[str] = set()
         """Runs whose rows were damaged on purpose: what becomes of them is not promised."""
         self.limits = LimitBook(self._wrong, seen, self.damaged, grant_ms=grant_ms)
-        self.starts = StartBook(
-            self._wrong, seen, self.functions, self.events, self.runs, self.damaged
-        )
+        self.starts = StartBook(self._wrong, seen, self.functions, self.events, self.runs, self.damaged)
         self._lines = LineBook(self._wrong, seen, self.functions, self.limits, self.starts)
         self.jobs = JobBook(self._wrong, seen, self.runs)
         self.waits = WaitBook(
@@ -152,7 +150,8 @@ class Auditor:
         ids = [one for one, function in self.functions.items() if function.slug == slug]
         runs = [run_id for one in ids for run_id in self._runs_of.get((one, internal_id), ())]
         is_collected = any(
-            self.functions[one].changed > began or self.functions[one].rules.collects is not None for one in ids
+            self.functions[one].changed > began or self.functions[one].rules.collects is not None
+            for one in ids
         )
         if len(runs) != 1 and not (is_collected and not runs):
             self._wrong(f"invocation {internal_id} of {slug} was answered with 200 and has the runs {runs}")
@@ -167,7 +166,9 @@ class Auditor:
 
     def check_rest(self) -> None:
         """A node is up, has nothing to decide, and everything decided is durable."""
-        items = [(row, self.runs[row.run_id]) for row in self.items.values() if row.run_id not in self.damaged]
+        items = [
+            (row, self.runs[row.run_id]) for row in self.items.values() if row.run_id not in self.damaged
+        ]
         self._lines.check_rest(items, self._committed_ms)
 
     def mark_ends_ms(self, event_id: str) -> int | None:
@@ -201,7 +202,7 @@ class Auditor:
         events: Sequence[EventRow],
         marks: Sequence[MarkRow],
     ) -> None:
-        latest_ms = max(self._now_ms(), self.jobs.ahead_ms)
+        latest_ms = self._now_ms() + self.jobs.ahead_ms
         self.past.pruned(before_ms, domain_ms, latest_ms, self.runs, runs, events, marks)
         for row in events:
             mark = self._ids.get(row.event_id)
@@ -280,7 +281,7 @@ class Auditor:
             self._wrong(f"{name} was sent {dispatch.seen} times")
         if run.ended and not is_replaced:
             self._wrong(f"{name} was sent after the end of the run")
-        if dispatch.due_ms > max(self._now_ms(), self.jobs.ahead_ms):
+        if dispatch.due_ms > self._now_ms() + self.jobs.ahead_ms:
             self._wrong(f"{name} was sent {dispatch.due_ms - self._now_ms()} ms early")
         if request.attempt != dispatch.attempt:
             self._wrong(f"{name} says attempt {request.attempt}, stored is {dispatch.attempt}")
@@ -304,7 +305,7 @@ class Auditor:
         """One batch became durable."""
         self._seq += 1
         self.waits.seq = self._seq
-        if batch.now_ms > max(self._now_ms(), self.jobs.ahead_ms):
+        if batch.now_ms > self._now_ms() + self.jobs.ahead_ms:
             self._wrong(f"a batch was decided {batch.now_ms - self._now_ms()} ms ahead of every clock")
         if batch.now_ms < self._committed_ms:
             self._wrong(f"domain time went back by {self._committed_ms - batch.now_ms} ms")
@@ -419,7 +420,8 @@ class Auditor:
     def _rekeyed(self, function_id: str) -> None:
         runs = [run for run in self.runs.values() if run.row.function_id == function_id and not run.ended]
         sent = {
-            run.row.run_id: [one for one in run.items if self.items[one].state == ItemState.SENT] for run in runs
+            run.row.run_id: [one for one in run.items if self.items[one].state == ItemState.SENT]
+            for run in runs
         }
         self.limits.rekeyed(function_id, runs, sent, self._seq)
 
@@ -466,7 +468,9 @@ class Auditor:
     def _check_started(self, event: StoredEvent) -> None:
         for function_id in self.functions:
             key = (function_id, event.first)
-            is_asked = any((function_id, one) in self.starts.asked for one in (event.row.internal_id, event.first))
+            is_asked = any(
+                (function_id, one) in self.starts.asked for one in (event.row.internal_id, event.first)
+            )
             if key in self._expected and not (key in self._runs_of or key in self._dropped or is_asked):
                 self._wrong(
                     f"event {event.row.internal_id} (first {event.first}) has no run of "

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from .apps import App, Kind, Observer, Server
 from .options import OptionsMaker
 from .programs import CANCEL_EVENT, EVENTS, Function, ProgramMaker, Step
@@ -24,6 +25,7 @@ class Drawing:
         seen: Counter[str],
         *,
         pace_s: float,
+        rules: Sequence[str],
     ) -> None:
         self._seed = seed
         self._chance = chance
@@ -31,7 +33,7 @@ class Drawing:
         self._server = server
         self._seen = seen
         self._children: list[str] = []
-        self._options = OptionsMaker(chance, pace_s=pace_s)
+        self._options = OptionsMaker(chance, pace_s=pace_s, rules=rules)
 
     def apps(self, cron_step_ms: int, *, skew_ms: int) -> list[App]:
         chance = self._chance

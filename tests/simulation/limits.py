@@ -106,7 +106,9 @@ class LimitBook:
             seconds = _names(function_id, rules).keys() - _names(function_id, known.present).keys()
             counts_elsewhere = bool(seconds) or _meter(rules) not in (None, _meter(known.present))
             if counts_elsewhere and not between and known.present.counted not in (former or ()):
-                self._wrong(f"limits of {function_id} are counted elsewhere now, and {known.present} was forgotten")
+                self._wrong(
+                    f"limits of {function_id} are counted elsewhere now, and {known.present} was forgotten"
+                )
             if former is not None:
                 known.former = [one for one in former if one.limits]
             if known.present.throttle != rules.throttle or between:
@@ -122,7 +124,9 @@ class LimitBook:
                 limits[name] = min(limit, limits.get(name, limit))
         return limits | _names(function_id, rules)
 
-    def rekeyed(self, function_id: str, runs: Iterable[Run], sent: Mapping[str, Iterable[str]], seq: int) -> None:
+    def rekeyed(
+        self, function_id: str, runs: Iterable[Run], sent: Mapping[str, Iterable[str]], seq: int
+    ) -> None:
         """All runs of the function are counted by the present limits alone; `sent` are items by run."""
         known = self._functions[function_id]
         known.former.clear()
@@ -167,7 +171,16 @@ class LimitBook:
         return min((limit for name, limit in limits.items() if name[0] in SHARED), default=0)
 
     def sent(
-        self, item_id: str, run: Run, *, is_start: bool, born: int, due_ms: int, seq: int, now_ms: int, is_new: bool
+        self,
+        item_id: str,
+        run: Run,
+        *,
+        is_start: bool,
+        born: int,
+        due_ms: int,
+        seq: int,
+        now_ms: int,
+        is_new: bool,
     ) -> None:
         """A request goes out. `born` and `due_ms` are of its item; `is_new` says that its function changed."""
         self.stop(item_id)

@@ -70,7 +70,15 @@ class LineBook:
         for name in {*before, *now}:
             old, new = before.get(name), now.get(name)
             if old != new:
-                what = "added" if old is None else "removed" if new is None else "raised" if new > old else "lowered"
+                what = (
+                    "added"
+                    if old is None
+                    else "removed"
+                    if new is None
+                    else "raised"
+                    if new > old
+                    else "lowered"
+                )
                 self._seen[f"limits: {what} while somebody waited"] += 1
 
     def sent(self, row: ItemRow, run: Run, *, is_start: bool, now_ms: int) -> None:
@@ -86,7 +94,13 @@ class LineBook:
         before.append((now_ms, rank))
 
     def _check_overtaken(
-        self, row: ItemRow, run: Run, parked: Parked, before: Iterable[tuple[int, Rank]], line: Line, now_ms: int
+        self,
+        row: ItemRow,
+        run: Run,
+        parked: Parked,
+        before: Iterable[tuple[int, Rank]],
+        line: Line,
+        now_ms: int,
     ) -> None:
         """Nobody behind it in its line was sent since it waits; what was granted before it, or at once, may."""
         function_id, grant_ms = run.row.function_id, self._limits.grant_ms

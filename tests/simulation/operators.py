@@ -56,6 +56,7 @@ class Operators:
     async def _pause(self) -> None:
         chance, slug = self._chance, self._function().slug
         in_flight = chance.choice(("hold", "hold", "cancel"))
+        self._world.auditor.jobs.ask_job()  # One that cancels runs is part of some pauses.
         status, _ = await self._ask(pause, {"in_flight": in_flight}, slug=slug)
         if status == 200:
             self._seen[f"pause: in flight, {in_flight}"] += 1
@@ -72,12 +73,13 @@ class Operators:
             fields |= {"statuses": list(STATUSES), "rate_per_s": chance.choice((1, 20))}
         if chance.random() < 0.3:
             fields["if"] = "event.data.k == 1"
+        self._world.auditor.jobs.ask_job()
         status, answer = await self._ask(handler, fields, slug=self._function().slug)
         if status != 202:
             self._seen[f"job: refused with {status}"] += status != 0
             return
-        if chance.random() < 0.25:
-            await asyncio.sleep(chance.expovariate(1.0) * 0.5)
+        if chance.random() < 0.5:
+            await asyncio.sleep(chance.expovariate(1.0) * chance.choice((0.05, 2.0)))
             await self._ask(delete_job, None, job_id=answer["id"])
 
     async def _again(self) -> None:
@@ -110,5 +112,3 @@ class Operators:
 
 def _date(moment_ms: int) -> str:
     return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
-
-

@@ -1,7 +1,7 @@
 """Flow control of simulated functions: valid mixes of rules, drawn, announced, and read back by the auditor."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -18,6 +18,8 @@ PRIORITIES_MS = {1: 300_000, 2: -300_000}
 """What it comes to, by `k`."""
 BATCH_IF = "event.data.k != 2"
 IDEMPOTENCY_MS = 86_400_000
+RULES = ("steps", "steps", "runs", "throttle", "rate", "debounce", "batch", "singleton", "other")
+"""What is drawn and changed as one; priority and timeouts are the others."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,12 @@ class Options:
 class OptionsMaker:
     """Draws options; most functions have few, so that each rule is met alone too.
 
-    Periods follow the pace of the world, so that limits are reached in it.
+    `rules` are those to choose from. Periods follow the pace of the world, so that limits are reached in it.
     """
 
-    def __init__(self, chance: random.Random, *, pace_s: float) -> None:
+    def __init__(self, chance: random.Random, *, pace_s: float, rules: Sequence[str] = RULES) -> None:
         self._chance = chance
+        self._rules = rules
         self._period_s = max(2, min(int(pace_s * 12), 6 * 3600))
 
     def make(self) -> Options:
@@ -80,12 +83,14 @@ class OptionsMaker:
     def change(self, options: Options) -> Options:
         """The options with one rule added, changed or removed."""
         chance = self._chance
-        rule = chance.choice(("steps", "steps", "runs", "throttle", "rate", "debounce", "batch", "singleton", "other"))
+        rule = chance.choice(self._rules)
         match rule:
             case "steps":
                 changed = replace(options, steps=self._maybe(self._limits()) or ())
             case "runs":
-                changed = replace(options, runs=self._maybe({"limit": chance.choice((1, 1, 2))} | self._key()))
+                changed = replace(
+                    options, runs=self._maybe({"limit": chance.choice((1, 1, 2))} | self._key())
+                )
             case "throttle":
                 changed = replace(options, throttle=self._maybe(self._throttle()))
             case "rate":
@@ -134,7 +139,11 @@ class OptionsMaker:
             limits.append({"limit": chance.choice((1, 1, 2)), "key": K})
         if chance.random() < 0.35:
             scope = chance.choice(("env", "account"))
-            limits[-1] = {"limit": chance.choice((1, 2, 3)), "key": chance.choice(SHARED_KEYS), "scope": scope}
+            limits[-1] = {
+                "limit": chance.choice((1, 2, 3)),
+                "key": chance.choice(SHARED_KEYS),
+                "scope": scope,
+            }
         return tuple(limits)
 
     def _throttle(self) -> dict[str, Any]:
@@ -240,7 +249,12 @@ def read_rules(config: Mapping[str, Any]) -> Rules:
     collects = None
     if batch is not None:
         collects = Collects(
-            "batch", batch.get("key", ""), duration_ms(batch["timeout"]), None, batch["maxSize"], "if" in batch
+            "batch",
+            batch.get("key", ""),
+            duration_ms(batch["timeout"]),
+            None,
+            batch["maxSize"],
+            "if" in batch,
         )
     elif debounce is not None:
         timeout_ms = duration_ms(debounce["timeout"]) if "timeout" in debounce else None

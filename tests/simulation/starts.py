@@ -275,10 +275,14 @@ class StartBook:
         elif is_new and self._close_unseen(windows, ids, run.born):
             run.is_of_window = True
         elif row.batch_id is not None:
-            self._wrong(f"run {row.run_id} is of the batch {ids}, which nobody collected; there are {windows}")
+            self._wrong(
+                f"run {row.run_id} is of the batch {ids}, which nobody collected; there are {windows}"
+            )
         elif rules.collects is not None and not is_new:
             event = self._events[row.event_id]
-            is_free = rules.collects.kind == "batch" and (event.row.name == INVOKED or event.k == 2 and rules.collects.has_if)
+            is_free = rules.collects.kind == "batch" and (
+                event.row.name == INVOKED or event.k == 2 and rules.collects.has_if
+            )
             if not is_free:
                 self._wrong(f"run {row.run_id} is of {ids}, past the {rules.collects}; there are {windows}")
         if rules.rate is not None and rules.rate_counts_runs == (window is not None):
@@ -290,7 +294,9 @@ class StartBook:
         """Whether a run may be of these events, some of which came in the batch of a sync, before it or after it."""
         for window in windows:
             rest = [one for one in ids if one not in window.events]
-            if window.events == ids[: len(window.events)] and all(self._events[one].seq == seq for one in rest):
+            if window.events == ids[: len(window.events)] and all(
+                self._events[one].seq == seq for one in rest
+            ):
                 windows.remove(window)
                 return True
         return all(self._events[one].seq == seq for one in ids)
@@ -314,7 +320,9 @@ class StartBook:
             if name:
                 self._unclear.setdefault(run.row.function_id, []).append(run)
             if name and not is_new:
-                self._wrong(f"run {run.row.run_id} holds the singleton {name}, which its function does not have")
+                self._wrong(
+                    f"run {run.row.run_id} holds the singleton {name}, which its function does not have"
+                )
             return
         lock = run.row.function_id, value_of(singleton[1], run.k)
         holders = [one for one in self._locks.get(lock, ()) if not one.ended]
@@ -327,7 +335,9 @@ class StartBook:
             if not name and not run.ended:
                 self._wrong(f"run {run.row.run_id} does not hold the singleton of its function")
             if holders and singleton[0] == "skip":
-                self._wrong(f"the singleton {lock} is held by {[one.row.run_id for one in holders]} and by {run.row.run_id}")
+                self._wrong(
+                    f"the singleton {lock} is held by {[one.row.run_id for one in holders]} and by {run.row.run_id}"
+                )
             self._seen["singleton: newer run made an older one end"] += bool(holders)
             self._locks.setdefault(lock, []).append(run)
             run.lock = lock
@@ -337,7 +347,9 @@ class StartBook:
         for other in self._locks.get(run.lock, ()) if run.lock is not None else ():
             is_held = other.row.run_id in self._damaged  # It keeps nobody waiting.
             if other is not run and other.started and not (other.ended or is_held):
-                self._wrong(f"run {run.row.run_id} starts while {other.row.run_id} has its singleton {run.lock}")
+                self._wrong(
+                    f"run {run.row.run_id} starts while {other.row.run_id} has its singleton {run.lock}"
+                )
 
     def resumed(self, function_id: str) -> int:
         """When the function was last paused or resumed."""
@@ -363,7 +375,9 @@ class StartBook:
     ) -> None:
         levels = self._levels(function_id, pace, event, now_ms)
         if not levels.fill(now_ms, now_ms) and not is_new:
-            self._wrong(f"event {event.row.internal_id} passed the rate limit {pace} of {function_id}, which is used up")
+            self._wrong(
+                f"event {event.row.internal_id} passed the rate limit {pace} of {function_id}, which is used up"
+            )
 
     def _drop(self, notes: Notes, now_ms: int, seq: int) -> None:
         for event_id, function_id in sorted(notes):
@@ -377,7 +391,9 @@ class StartBook:
             self._seen["idempotency: event dropped"] += function.rules.rate.period_ms == 86_400_000
             levels = self._levels(function_id, function.rules.rate, self._events[event_id], now_ms)
             if levels.upper.has_room(max(now_ms, levels.upper.seen_ms)):
-                self._wrong(f"event {event_id} was dropped, and the rate limit of {function_id} has room: {levels}")
+                self._wrong(
+                    f"event {event_id} was dropped, and the rate limit of {function_id} has room: {levels}"
+                )
 
     def _levels(self, function_id: str, pace: Pace, event: StoredEvent, now_ms: int) -> Levels:
         key = function_id, f"{pace.key}={value_of(pace.key, event.k)}"

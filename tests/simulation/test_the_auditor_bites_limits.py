@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from inngest_server.engine import closing, events, job_runner, jobs, rekeying, sending, starts, timeouts, windows
+from inngest_server.engine import (
+    closing,
+    events,
+    job_runner,
+    jobs,
+    rekeying,
+    sending,
+    starts,
+    timeouts,
+    windows,
+)
 from inngest_server.engine import functions as functions_module
 from inngest_server.engine import startup as startup_module
 from inngest_server.engine.functions import Function
@@ -17,7 +27,7 @@ from inngest_server.flow_control import batch, debounce, parking, rate_limit
 from inngest_server.flow_control.parking import Buckets, Parking
 from inngest_server.flow_control.rate_limit import RateRule
 from inngest_server.flow_control.throttle import Rate, Throttled
-from inngest_server.runs.records import ItemRow
+from inngest_server.runs.records import ItemRow, ItemState
 from inngest_server.runs.run import Run
 
 from .biting import Plant, find
@@ -26,7 +36,13 @@ pytestmark = pytest.mark.simulation
 
 ORDERLY: dict[str, Any] = {"disk_error_rate": 0.0, "app_error_rate": 0.0, "events": 100, "damage": False}
 """Where little fails, much gets through to the limits."""
-CALM: dict[str, Any] = {**ORDERLY, "crash_rate": 0.0, "clock_jumps": False}
+CALM: dict[str, Any] = {
+    **ORDERLY,
+    "crash_rate": 0.0,
+    "clock_jumps": False,
+    "slow_disk": 0.0,
+    "disk_delay_s": 0.0005,
+}
 CRASHING: dict[str, Any] = {**ORDERLY, "crash_rate": 0.004}
 DEPLOYING: dict[str, Any] = {**CALM, "deploy_rate": 0.5}
 OPERATED: dict[str, Any] = {**CALM, "operate_rate": 0.6}
@@ -52,7 +68,11 @@ def shared_bucket_counted_per_function(patch: pytest.MonkeyPatch) -> None:
     def own(function_id: str, limit: Any) -> Any:
         found = counted(function_id, limit)
         is_shared = found.prefix.startswith(("e/", "a/"))
-        return replace(found, prefix=f"{found.prefix[:2]}{function_id}{found.prefix[1:]}") if is_shared else found
+        return (
+            replace(found, prefix=f"{found.prefix[:2]}{function_id}{found.prefix[1:]}")
+            if is_shared
+            else found
+        )
 
     patch.setattr(functions_module, "counted", own)
 
@@ -113,7 +133,9 @@ def throttle_without_an_alarm(patch: pytest.MonkeyPatch) -> None:
 def rate_limit_off_by_one(patch: pytest.MonkeyPatch) -> None:
     judge = rate_limit.judge
     patch.setattr(
-        rate_limit, "judge", lambda limit, tat_ns, now_ms: judge(limit, tat_ns and tat_ns - 999_999_999, now_ms)
+        rate_limit,
+        "judge",
+        lambda limit, tat_ns, now_ms: judge(limit, tat_ns and tat_ns - 999_999_999, now_ms),
     )
 
 
@@ -147,14 +169,13 @@ def idempotency_for_an_hour(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rate_limit, "judge", brief)
 
 
-def idempotency_of_a_debounce_counts_events(patch: pytest.MonkeyPatch) -> None:
+def idempotency_ignored(patch: pytest.MonkeyPatch) -> None:
     rate_rule = functions_module.rate_rule
 
-    def early(function_id: str, config: Any) -> RateRule | None:
-        rule = rate_rule(function_id, config)
-        return rule and replace(rule, counts_runs=False)
+    def lax(function_id: str, config: Any) -> RateRule | None:
+        return rate_rule(function_id, config) if config.idempotency is None else None
 
-    patch.setattr(functions_module, "rate_rule", early)
+    patch.setattr(functions_module, "rate_rule", lax)
 
 
 # Debounce.
@@ -245,9 +266,16 @@ def repeated_request_is_collected_again(patch: pytest.MonkeyPatch) -> None:
 # Singleton.
 
 
-def singleton_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
-    lock = Live.lock
-    patch.setattr(Live, "lock", lambda self, run: lock(self, run) if run.content is not None else None)
+def singleton_held_during_requests_alone(patch: pytest.MonkeyPatch) -> None:
+    holders_of = Live.holders_of
+
+    def brief(self: Live, lock: str) -> tuple[str, ...]:
+        runs = [self.find_run(run_id) for run_id in holders_of(self, lock)]
+        return tuple(
+            run.id for run in runs if run and any(item.state == ItemState.SENT for item in run.items.values())
+        )
+
+    patch.setattr(Live, "holders_of", brief)
 
 
 def singleton_never_given_back(patch: pytest.MonkeyPatch) -> None:
@@ -341,9 +369,7 @@ def job_takes_later_runs(patch: pytest.MonkeyPatch) -> None:
         job_runner, "is_meant", lambda job, wanted, run: is_meant(job._replace(until_ms=1 << 50), wanted, run)
     )
     query_of = job_runner.query_of
-    patch.setattr(
-        job_runner, "query_of", lambda job, *rest: query_of(job._replace(until_ms=1 << 50), *rest)
-    )
+    patch.setattr(job_runner, "query_of", lambda job, *rest: query_of(job._replace(until_ms=1 << 50), *rest))
 
 
 def job_counts_wrong(patch: pytest.MonkeyPatch) -> None:
@@ -368,41 +394,50 @@ def deleted_job_goes_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(jobs, "delete", half)
 
 
+def having(options: dict[str, Any], *rules: str) -> dict[str, Any]:
+    """Worlds like these whose functions have these rules alone; see `options.RULES`."""
+    return {**options, "rules": rules}
+
+
 PLANTS: list[tuple[Plant, str, dict[str, Any]]] = [
-    (run_slot_given_back_after_a_request, "are in flight", CALM),
-    (shared_bucket_counted_per_function, "are in flight in (('", CALM),
-    (runs_not_counted_anew, "are in flight", DEPLOYING),
-    (slots_forgotten_at_a_restart, "are in flight", CRASHING),
-    (raised_limit_wakes_nobody, "all of it has room|never ended", DEPLOYING),
-    (release_of_a_run_wakes_nobody, "all of it has room|never ended", CALM),
-    (burst_off_by_one, "before the throttle", CALM),
-    (throttle_forgotten_at_a_restart, "before the throttle", CRASHING),
-    (throttle_without_an_alarm, "all of it has room|never ended", CALM),
-    (rate_limit_off_by_one, "passed the rate limit", CALM),
-    (rate_limit_not_read, "passed the rate limit", CRASHING),
-    (rate_limit_without_its_key, "has room", CALM),
-    (idempotency_for_an_hour, "passed the rate limit", {**CALM, "pace_s": 900.0}),
-    (idempotency_of_a_debounce_counts_events, "no run was made of it|passed the rate limit", CALM),
-    (debounce_keeps_the_first, "and should be", CALM),
-    (debounce_does_not_begin_again, "and should be", CALM),
-    (debounce_closes_early, "ms early", CALM),
-    (debounce_without_its_timeout, "and should be|was opened, and no event", CALM),
-    (windows_forgotten_at_a_restart, "never closed|and should be|no event asked for it", CRASHING),
-    (batch_loses_its_last_event, "which nobody collected", CALM),
-    (batch_out_of_order, "which nobody collected", CALM),
-    (batch_of_one_too_many, "which nobody collected|and should be", CALM),
-    (batch_made_twice, "which nobody collected|left behind", CRASHING),
-    (repeated_request_is_collected_again, "and should be|was opened, and no event", CRASHING),
-    (singleton_forgotten_at_a_restart, "the singleton", CRASHING),
-    (singleton_never_given_back, "for a singleton that nobody holds", CALM),
-    (singleton_does_not_wait_for_the_cancelled, "has its singleton", CALM),
-    (priority_ignored, "was overtaken", CALM),
-    (last_come_first_served, "was overtaken", CALM),
+    (run_slot_given_back_after_a_request, "are in flight", having(CALM, "runs")),
+    (shared_bucket_counted_per_function, "are in flight in (('", having(CALM, "steps")),
+    (runs_not_counted_anew, "are in flight", having(DEPLOYING, "steps", "runs")),
+    (slots_forgotten_at_a_restart, "are in flight", having(CRASHING, "steps")),
+    (raised_limit_wakes_nobody, "all of it has room|never ended", having(DEPLOYING, "steps")),
+    (release_of_a_run_wakes_nobody, "all of it has room|never ended", having(CALM, "runs")),
+    (burst_off_by_one, "before the throttle", having(CALM, "throttle")),
+    (throttle_forgotten_at_a_restart, "before the throttle", having(CRASHING, "throttle")),
+    (throttle_without_an_alarm, "all of it has room|never ended", having(CALM, "throttle")),
+    (rate_limit_off_by_one, "passed the rate limit", having(CALM, "rate")),
+    (rate_limit_not_read, "passed the rate limit", having(CRASHING, "rate")),
+    (rate_limit_without_its_key, "has room", having(CALM, "rate")),
+    (idempotency_for_an_hour, "passed the rate limit", having({**CALM, "pace_s": 900.0}, "rate")),
+    (idempotency_ignored, "passed the rate limit", having(CALM, "rate")),
+    (debounce_keeps_the_first, "and should be", having(CALM, "debounce")),
+    (debounce_does_not_begin_again, "and should be", having(CALM, "debounce")),
+    (debounce_closes_early, "ms early", having(CALM, "debounce")),
+    (debounce_without_its_timeout, "and should be|was opened, and no event", having(CALM, "debounce")),
+    (windows_forgotten_at_a_restart, "never closed|and should be|no event", having(CRASHING, "debounce")),
+    (batch_loses_its_last_event, "which nobody collected", having(CALM, "batch")),
+    (batch_out_of_order, "which nobody collected", having(CALM, "batch")),
+    (batch_of_one_too_many, "which nobody collected|and should be", having(CALM, "batch")),
+    (batch_made_twice, "which nobody collected|left behind", having(CRASHING, "batch")),
+    (repeated_request_is_collected_again, "and should be|no event", having(CRASHING, "debounce")),
+    (singleton_held_during_requests_alone, "the singleton", having(CALM, "singleton")),
+    (singleton_never_given_back, "for a singleton that nobody holds", having(CALM, "singleton")),
+    (singleton_does_not_wait_for_the_cancelled, "has its singleton", having(CALM, "singleton")),
+    (priority_ignored, "was overtaken", having({**CALM, "pace_s": 2.0}, "steps", "other")),
+    (last_come_first_served, "was overtaken", having(CALM, "steps")),
     (paused_function_goes_on, "is paused", OPERATED),
     (pause_forgotten_at_a_restart, "is paused", {**OPERATED, "crash_rate": 0.004}),
     (resuming_wakes_nobody, "all of it has room|never ended", OPERATED),
-    (timeouts_never_checked, "after its start timeout|after the finish timeout", CALM),
-    (timeouts_a_second_early, "and was due at", CALM),
+    (
+        timeouts_never_checked,
+        "after its start timeout|after the finish timeout",
+        having(CALM, "steps", "other"),
+    ),
+    (timeouts_a_second_early, "and was due at", having(CALM, "steps", "other")),
     (job_takes_later_runs, "is none of", OPERATED),
     (job_counts_wrong, "do not add up|says more than", OPERATED),
     (deleted_job_goes_on, "became", {**OPERATED, "pace_s": 2.0}),

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from unittest import mock
@@ -41,6 +41,7 @@ from .event_loop import DeadlockError, LivelockError, SimulatedLoop, run_simulat
 from .network import Network, NetworkFaults
 from .node import Node, NodeDownError
 from .operators import Operators
+from .options import RULES
 from .process import OWNER, hold
 
 SETTLE_DAYS = 60
@@ -84,6 +85,7 @@ class World:
         edges: bool | None = None,
         sqlite: bool | None = None,
         operate_rate: float | None = None,
+        rules: Sequence[str] = RULES,
     ) -> None:
         self.seed = seed
         chance = self.chance = random.Random(f"{seed} world")
@@ -147,7 +149,7 @@ class World:
         )
         self.cron_step_ms = min(CRONS) if self.pace_s < 5000 else max(CRONS)
         app_skew_ms = drawn(None, 0, 0, 0, 2 * HOUR_MS)
-        drawing = Drawing(seed, chance, self.auditor, self, self.seen, pace_s=self.pace_s)
+        drawing = Drawing(seed, chance, self.auditor, self, self.seen, pace_s=self.pace_s, rules=rules)
         self.apps = drawing.apps(self.cron_step_ms, skew_ms=app_skew_ms)
         self._batch_bytes_max = drawn(None, *[batch_module.BATCH_BYTES_MAX] * 3, 200)
         self.auditor.starts.batch_bytes_max = self._batch_bytes_max
@@ -316,7 +318,12 @@ class World:
             pause_s = min(1.02 * pause_s, 3600.0)
             await asyncio.sleep(chance.expovariate(1.0) * pause_s)
             node = self.node
-            if node is not None and not node.is_paused and node.engine.failure is None and node.engine.is_resting:
+            if (
+                node is not None
+                and not node.is_paused
+                and node.engine.failure is None
+                and node.engine.is_resting
+            ):
                 self.auditor.check_rest()
 
     async def _damage(self) -> None:
@@ -375,8 +382,11 @@ class World:
         Raises:
             AuditError: something was wrong.
         """
-        with quiet_logs() as self.logs, engine_bounds(
-            *self._bounds, state_bytes=self._state_bytes, batch_bytes_max=self._batch_bytes_max
+        with (
+            quiet_logs() as self.logs,
+            engine_bounds(
+                *self._bounds, state_bytes=self._state_bytes, batch_bytes_max=self._batch_bytes_max
+            ),
         ):
             try:
                 run_simulated(self.loop, self._live(), at_end=self._resume_all)
@@ -521,7 +531,10 @@ class World:
             ("due jobs", live.due_jobs),
             ("functions counted anew", [*live.rekeys, *live.rekeying]),
             ("pauses", live.pauses),
-            ("live timers", [one for one in live.timers._heap if live._is_alive(one) and one.kind != "meter"]),
+            (
+                "live timers",
+                [one for one in live.timers._heap if live._is_alive(one) and one.kind != "meter"],
+            ),
         ):
             if left:
                 note(f"an idle node has {name}: {left!r:.300}")

@@ -23,7 +23,14 @@ ALLOW = "access-control-allow-origin"
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/dev", "/health", "/v0/runs/x/batch"])
-@pytest.mark.parametrize("sign", [{"origin": "http://localhost:3000"}, {"sec-fetch-site": "cross-site"}])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"origin": "http://localhost:3000"},
+        {"sec-fetch-site": "cross-site"},
+        {"user-agent": "Mozilla/5.0 (X11; Linux x86_64)"},
+    ],
+)
 async def test_a_page_must_name_a_host_of_this_machine(
     server: InProcess, path: str, sign: dict[str, str]
 ) -> None:

@@ -247,3 +247,21 @@ async def test_a_key_whose_run_retention_forgot_is_as_new(server: InProcess) -> 
 
     assert again.status == 201
     assert again.json()["run_id"] != first
+
+
+async def test_what_a_fork_would_do_is_told_for_a_key_that_was_used_too(server: InProcess) -> None:
+    run_id = await lived(server)
+    await ask(server, run_id, "fork", **{"idempotency-key": "k"})
+    answer = await server.post(f"/api/ui/v1/runs/{run_id}/fork?dry_run=true", {}, **{"idempotency-key": "k"})
+    assert answer.json() == {"kept": ["load it", "charge it"], "edited": []}
+
+
+@pytest.mark.parametrize("action", ["rerun", "fork"])
+async def test_a_run_whose_function_is_missing_is_refused_before_the_engine_meets_it(
+    server: InProcess, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    run_id = await lived(server)
+    monkeypatch.setattr(server.engine.functions, "find", lambda name: None)
+    answer = await ask(server, run_id, action)
+    assert (answer.status, answer.json()["code"]) == (404, "function_not_found")
+    assert await run_count(server) == 1

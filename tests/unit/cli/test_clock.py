@@ -7,6 +7,10 @@ import pytest
 from inngest_server.cli.arguments import parse
 from inngest_server.cli.clock import body_of, lines_of
 from inngest_server.cli.config_file import ConfigError
+from inngest_server.cli.main import main
+from tests.unit.cli.test_pausing import Parrot, parrot
+
+__all__ = ["parrot"]
 
 SHOWN: dict[str, Any] = {
     "mode": "real",
@@ -99,3 +103,30 @@ def test_the_distance_is_told_in_seconds_once_it_is_large() -> None:
 
     assert first == "2026-11-24T09:00:07Z  real, 72h0m0s ahead of the host"
     assert moved == "moved     1 stop (1 cron); reached"
+
+
+def test_a_move_that_is_under_way_shows_how_far_it_is() -> None:
+    moving = {"from": "2026-11-21T09:00:00Z", "to": "2026-11-24T09:00:00Z", "stops": 1, "stops_by_kind": {}}
+    shown = {**SHOWN, "moving": moving, "last": None}
+
+    said = "moving    1 stop since 2026-11-21T09:00:00Z, to 2026-11-24T09:00:00Z at most"
+    assert lines_of(shown, has_moved=True)[-1] == said
+
+
+@pytest.mark.parametrize(
+    ("line", "ended", "status"),
+    [
+        ("+3d", "reached", 0),
+        ("until-idle", "idle", 0),
+        ("until-idle", "horizon", 1),
+        ("+3d", "stopped", 1),
+        ("+3d", "failed", 1),
+        ("stop", "stopped", 0),
+        ("pause", "stopped", 0),
+    ],
+)
+def test_the_status_says_whether_the_clock_came_to_where_it_should(
+    parrot: Parrot, line: str, ended: str, status: int
+) -> None:
+    parrot.says({**SHOWN, "last": {**SHOWN["last"], "ended": ended}})
+    assert main(["clock", *line.split(), "--server", parrot.url]) == status

@@ -27,6 +27,7 @@ LINE = (
     "5 of 12 runs seen, 4 started again, 1 undecided\n"
 )
 BARE = {**JOB, "kind": "cancel", "name": "", "status": "done", "total": None, "undecided": 0, "errors": []}
+STOPPED = {**BARE, "status": "deleted"}
 BARE_LINE = "01M7XS5QAHR7NVEGQZWEPCV45A  done     cancel shop-fulfil: 5 runs seen, 4 cancelled\n"
 
 
@@ -55,8 +56,15 @@ def parrot(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Parrot:
     [
         ([], ("GET", "/jobs"), {"jobs": [JOB, BARE], "next": None}, LINE + BARE_LINE),
         ([], ("GET", "/jobs"), {"jobs": [], "next": None}, "there are no jobs\n"),
+        (
+            [],
+            ("GET", "/jobs"),
+            {"jobs": [BARE], "next": "c"},
+            f"{BARE_LINE}older ones: GET /api/ui/v1/jobs?cursor=c\n",
+        ),
         (["x/y"], ("GET", "/jobs/x%2Fy"), JOB, f"{LINE}  r  event_gone: it is\n"),
         (["stop", "abc"], ("DELETE", "/jobs/abc"), BARE, BARE_LINE),
+        (["stop", "abc"], ("DELETE", "/jobs/abc"), STOPPED, BARE_LINE.replace("done   ", "stopped")),
     ],
 )
 def test_jobs_are_shown_and_stopped(

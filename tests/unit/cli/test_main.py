@@ -87,3 +87,20 @@ def test_a_host_that_cannot_be_listened_on_is_named(host: str) -> None:
     assert done.returncode == 1
     assert f"inngest: cannot listen on {host}:8288: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_read_enough_is_no_fault() -> None:
+    code = (
+        "import os, sys; reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 1);"
+        "from inngest_server.cli.main import main; sys.exit(main(['--help']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_interruption_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(words: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[main.__module__], "_run", interrupted)
+    assert main(["jobs"]) == 130

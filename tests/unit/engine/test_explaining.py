@@ -15,7 +15,8 @@ from inngest_server.flow_control import concurrency, throttle
 from inngest_server.runs.facts import CallFailed, CancelRequested
 from inngest_server.runs.records import RunRow
 from inngest_server.runs.run import Run
-from tests.builders import HOUR_MS, SECOND_MS, T0_MS
+from inngest_server.wire.times import format_rfc3339
+from tests.builders import DAY_MS, HOUR_MS, SECOND_MS, T0_MS
 from tests.unit.engine.builders import Office, make_function
 from tests.unit.runs.builders import make_failure, make_op, planned
 
@@ -191,6 +192,8 @@ async def test_a_pause_holds_what_comes_next_and_not_what_is_under_way() -> None
     gate = found.blocking
     assert gate is not None
     assert (gate.id, gate.since_ms, found.state) == ("paused", T0_MS, "paused")
+    cancelled_at = format_rfc3339(T0_MS + 7 * DAY_MS)
+    assert gate.ends == f"when shop-f is resumed, or at {cancelled_at}, when its runs are cancelled"
     assert found.actions[0].path == "/api/ui/v1/functions/shop-f/resume"
 
 

@@ -332,8 +332,8 @@ async def test_many_who_may_go_at_once_go_in_slices(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Parking, "grant", watched)
     await office.sync(make_function("f", PLACED, concurrency=1000))
     assert len(office.desk.calls) == 250
-    assert [count for count in slices if count] == [100, 100, 49]
-    assert sending.GRANTS_PER_SLICE == 100
+    assert [count for count in slices if count] == [25] * 9 + [24]
+    assert sending.GRANTS_PER_SLICE == 25
 
 
 # Functions that are gone.

@@ -187,3 +187,37 @@ async def test_a_throttle_that_opens_sooner_at_a_slower_rate_wakes_who_waits_the
     # Three of five seconds each are used up, of which two of six may be outstanding.
     await office.advance(3 * SECOND_MS)
     assert len(office.desk.calls) == 4
+
+
+async def test_throttles_that_open_at_one_moment_ring_once_each_and_not_until_their_slices_come() -> None:
+    office = await open_office(throttle={"limit": 1, "period": "1m", "key": "event.data.key"})
+    for n in range(400):
+        await office.send(PLACED, {"n": n, "key": n // 2})
+    assert len(office.desk.calls) == 200
+    before = office.engine.facts_decided
+    await office.advance(MINUTE_MS)
+    assert len(office.desk.calls) == 400
+    # For each a moment that came and an item that is sent; one more for those that came before their slice.
+    assert office.engine.facts_decided - before < 200 * 3 + 50
+    await office.advance(SECOND_MS)
+    await office.advance(HOUR_MS)
+    assert office.storage._all(MeterRow) == []
+
+
+async def test_a_start_that_was_granted_long_before_it_could_be_sent_leaves_nothing_behind() -> None:
+    """Its event had to be read again, and meanwhile the throttle's use had passed."""
+    office = await open_office(throttle={"limit": 1, "period": "5s"})
+    await send(office, 2)
+    for shard in office.engine.live.shards.values():
+        for run in shard.runs.values():
+            run.content = run.content if run.row.started_at_ms is not None else None
+    engine = office.engine
+    for later_ms in (5_000, 20_000):
+        office.clock.ms += later_ms
+        while await engine.run_once():
+            pass
+    assert len(office.desk.calls) == 1  # The disk is slow.
+    await office.settle()
+    assert len(office.desk.calls) == 2
+    await office.advance(MINUTE_MS)
+    assert office.storage._all(MeterRow) == []

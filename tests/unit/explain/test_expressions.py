@@ -23,6 +23,7 @@ EVENT: dict[str, Any] = {
         ("event.data.items[0].n == 2", "2 == 2", True),
         ("event.data.none == 1 || has(event.data.user.id)", '(missing) == 1 || has("u-1")', True),
         ("event.data.items.exists(i, i.n == 3)", '[{"n":2}].exists(i, i.n == 3)', False),
+        ('event.name[0] == "s"', '(missing) == "s"', False),
         ("true", "true", True),
     ],
 )

@@ -57,7 +57,9 @@ def is_event_key(settings: Settings, key: str) -> bool:
 def _check_browser(settings: Settings, access: Access, scope: Scope) -> None:
     """A page of another site must not drive a server on this machine through its user's browser."""
     origin = header_of(scope, b"origin")
-    if not origin and not header_of(scope, b"sec-fetch-site"):
+    # Over plain HTTP, to a name that the page's owner has made ours, a browser sends neither of the two.
+    is_browser = origin or header_of(scope, b"sec-fetch-site")
+    if not is_browser and not header_of(scope, b"user-agent").startswith("Mozilla/"):
         return
     host = _host_of("//" + header_of(scope, b"host"))
     if settings.is_open and not _is_known_host(settings, host):

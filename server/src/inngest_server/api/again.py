@@ -73,8 +73,10 @@ async def _start(
         row = await get_run_row(context, run_id)
         engine = context.engine
         mark = f"again/{run_id}/{key}" if key else ""
-        if mark and (known := await _find_known(context, mark)):
+        if mark and not is_dry and (known := await _find_known(context, mark)):
             return Again(known, (), (), is_repeated=True)
+        if engine.functions.find(row.function_id) is None:
+            raise _no_function()  # Damage: the loop should not stumble over it.
         events = await _events_of(context, row)
         if edits is not None:
             events = (_edited(context, row, events, edits),)
@@ -88,10 +90,14 @@ async def _start(
         fact = RunAgain(row.function_id, events, is_batch, row.cron, run_id, origin, seed, mark)
         new_id: str | None = await engine.ask(fact)
         if new_id is None:
-            raise RequestRejectedError(
-                404, "the function of the run is not registered any more", code="function_not_found"
-            )
+            raise _no_function()
         return again._replace(run_id=new_id)
+
+
+def _no_function() -> RequestRejectedError:
+    return RequestRejectedError(
+        404, "the function of the run is not registered any more", code="function_not_found"
+    )
 
 
 async def _find_known(context: Context, mark: str) -> str | None:

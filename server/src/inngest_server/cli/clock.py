@@ -28,7 +28,7 @@ ENDS = {
 
 
 def clock(config: Config, words: Sequence[str]) -> int:
-    """Do what the words say and show the clock; returns the exit status.
+    """Do what the words say and show the clock; the exit status is 1 when it did not come to where it should.
 
     Raises:
         ConfigError: the words are no command.
@@ -49,7 +49,9 @@ def clock(config: Config, words: Sequence[str]) -> int:
         print(json.dumps(shown))
     else:
         print("\n".join(lines_of(shown, has_moved=has_moved)))
-    return 1 if has_moved and shown["last"] is not None and shown["last"]["ended"] == "failed" else 0
+    if not has_moved or shown["last"] is None or "stop" in (body or {}):
+        return 0
+    return 0 if shown["last"]["ended"] in ("reached", "idle") else 1
 
 
 def body_of(words: Sequence[str]) -> dict[str, str | bool] | None:
@@ -116,11 +118,22 @@ def _wait(client: Client, shown: dict[str, Any], *, is_told: bool) -> dict[str, 
         while shown["moving"] is not None:
             shown = client.call("GET", f"{PATH}?wait={PROGRESS_S}")
             if is_told and shown["moving"] is not None:
-                print(f"{shown['now']}  {shown['moving']['stops']} stops", file=sys.stderr)
+                print(_progress(shown), file=sys.stderr)
     except KeyboardInterrupt:
         client.call("POST", PATH, {"stop": True})
         return _wait(client, client.call("GET", PATH), is_told=is_told)
     return shown
+
+
+def _progress(shown: dict[str, Any]) -> str:
+    waits = "" if shown["quiet"] else "; waits for calls or decisions that are under way"
+    return f"{shown['now']}  {_stops(shown['moving'])}{waits}"
+
+
+def _stops(journey: dict[str, Any]) -> str:
+    """How many moments a move has met, and what was due at them."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in journey["stops_by_kind"].items())
+    return f"{journey['stops']} stop{'' if journey['stops'] == 1 else 's'}" + (f" ({kinds})" if kinds else "")
 
 
 def lines_of(shown: dict[str, Any], *, has_moved: bool) -> list[str]:
@@ -138,9 +151,9 @@ def lines_of(shown: dict[str, Any], *, has_moved: bool) -> list[str]:
         lines.append(f"next      {timer['at']}  {timer['kind']} {whose}".rstrip())
     if not shown["quiet"]:
         lines.append("now       calls or decisions are under way")
+    if (moving := shown["moving"]) is not None:
+        lines.append(f"moving    {_stops(moving)} since {moving['from']}, to {moving['to']} at most")
     if has_moved and last is not None:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in last["stops_by_kind"].items())
         detail = f": {last['detail']}" if last["detail"] else ""
-        stops = f"{last['stops']} stop{'' if last['stops'] == 1 else 's'}" + (f" ({kinds})" if kinds else "")
-        lines.append(f"moved     {stops}; {ENDS[last['ended']]}{detail}")
+        lines.append(f"moved     {_stops(last)}; {ENDS[last['ended']]}{detail}")
     return lines

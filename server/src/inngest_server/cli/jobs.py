@@ -32,6 +32,8 @@ def jobs(config: Config, words: Sequence[str]) -> int:
         return DONE
     found = answer["jobs"] if not words else [answer]
     print("\n".join(map(_in_words, found)) if found else "there are no jobs")
+    if not words and answer["next"]:
+        print(f"older ones: GET /api/ui/v1/jobs?cursor={answer['next']}")
     for error in answer["errors"] if words else ():
         print(f"  {error['run_id']}  {error['error']}")
     return DONE

@@ -10,16 +10,26 @@ from inngest_server.cli.config import resolve
 from inngest_server.cli.config_file import ConfigError
 
 USAGE_ERROR = 2
+INTERRUPTED, PIPE_CLOSED = 130, 141
+"""What shells show for an end by SIGINT and by SIGPIPE."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns its exit status."""
     given = sys.argv[1:] if words is None else list(words)
     try:
-        return _run(given)
+        status = _run(given)
+        sys.stdout.flush()
+        return status
     except ConfigError as error:
         print(f"inngest: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has read enough, as in `inngest explain ID | head`. Nothing is left to be flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
 
 
 def _run(words: Sequence[str]) -> int:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from inngest_server.events.records import EventRow
     from inngest_server.runs.run import Run
 
-EVENTS_LOOKED_AT = 50_000
+EVENTS_LOOKED_AT = 10_000
 """Windows and events in them among which one is looked for."""
 
 
@@ -204,7 +204,7 @@ def snapshot_of_event(
         others=[(one.row.slug, one.config) for one in engine.functions.active() if one.id not in ids],
         runs=by_function,
         notes=notes,
-        windows=_windows(engine, concerned, event),
+        windows=_windows(engine, [one for one in concerned if one.id not in by_function], event),
     )
 
 
@@ -237,12 +237,14 @@ def _windows(engine: Engine, functions: Sequence[Function], event: EventView) ->
     collecting = {function.id: function for function in functions if function.collects_events}
     if not collecting or len(live.windows) == 0:
         return found
-    for function in collecting.values():
+    for function in list(collecting.values()):
         window = _window_of_key(live, function, event)
         if window is not None:
             found[function.id] = _window_view(window, event.internal_id)
+            if found[function.id].has_event:
+                del collecting[function.id]
     looked_at = 0
-    for window in live.windows:
+    for window in live.windows if collecting else ():
         looked_at += 1
         if window.function_id in collecting:
             looked_at += window.count

@@ -207,6 +207,8 @@ class Again(NamedTuple):
     cron: str | None
     events: tuple[EventRow, ...]
     """With their bodies: one, or all of its batch."""
+    is_batch: bool
+    """A batch may be one of a single event."""
 
 
 @dataclass(slots=True, eq=False)

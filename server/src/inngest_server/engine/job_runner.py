@@ -240,7 +240,7 @@ def _judge(
     if job.kind == JobKind.CANCEL:
         portion.run_ids += (run.run_id,)
     else:
-        portion.again += (Again(run.run_id, run.cron, events),)
+        portion.again += (Again(run.run_id, run.cron, events, run.batch_id is not None),)
 
 
 async def _events_of(

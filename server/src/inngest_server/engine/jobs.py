@@ -148,7 +148,7 @@ def _start_again(work: Work, job: JobRow, again: Again, now_ms: int) -> str:
         work,
         function,
         again.events,
-        is_batch=len(again.events) > 1,
+        is_batch=again.is_batch,
         origin=f"{job.job_id}/{again.run_id}",
         caused_at_ms=job.created_at_ms + 1,
         cron=again.cron,

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from inngest_server.engine.work import Work
 
 GRANTS_PER_SLICE = 25
-"""Items that get their slots in one go, and are sent with one fact: very many may get theirs at one moment, as
-when throttles open, a limit is raised or a function is resumed."""
+"""Items that get their slots in one go, and are sent with one fact: very many may get theirs at one moment,
+as when throttles open, a limit is raised or a function is resumed."""
 GRANTS_PER_BATCH = 250
 """In one batch: who gets slots may end at once, as it waited too long, and so give them to the next."""
 _NO_EVENT: dict[str, Any] = {}
@@ -156,8 +156,9 @@ def _keep_start(work: Work, function: Function, run: Run, starts: Buckets) -> No
     if held := work.live.slots.held_by(run.id):
         set_run_slots(work, run, held)
     for bucket in starts:
-        if kind_of(bucket) == "t":
-            row = MeterRow(bucket, function.row.shard, work.live.slots.tat_ns(bucket))
+        # Its use may have passed and be forgotten by now: the run's event had to be read after the grant.
+        if kind_of(bucket) == "t" and (tat_ns := work.live.slots.tat_ns(bucket)):
+            row = MeterRow(bucket, function.row.shard, tat_ns)
             work.live.meters[bucket] = row
             work.put(row)
 
@@ -232,8 +233,12 @@ def meter_due(work: Work, bucket: str, now_ms: int) -> None:
     live.meter_dues_ms.pop(bucket, None)
     live.slots.stir(bucket)
     grant(work, now_ms)
-    is_waited_for = live.slots.opens_at_ms(bucket, now_ms) is not None
-    if is_waited_for or in_ms(live.slots.tat_ns(bucket)) > now_ms:
+    opens_at_ms = live.slots.opens_at_ms(bucket, now_ms)
+    if opens_at_ms is not None and opens_at_ms <= now_ms:
+        # Its turn comes with a later slice, and that sets the alarm; now it would ring until then.
+        _arm(work, bucket, now_ms + METER_KEPT_MS)
+        return
+    if opens_at_ms is not None or in_ms(live.slots.tat_ns(bucket)) > now_ms:
         _set_alarm(work, bucket, now_ms)
         return
     live.slots.forget_tat(bucket)
@@ -251,5 +256,9 @@ def _set_alarm(work: Work, bucket: str, now_ms: int) -> None:
         due_ms = in_ms(live.slots.tat_ns(bucket)) + METER_KEPT_MS
     known_ms = live.meter_dues_ms.get(bucket)
     if known_ms is None or due_ms < known_ms:
-        live.meter_dues_ms[bucket] = due_ms
-        live.timers.set(due_ms, "meter", "", bucket)
+        _arm(work, bucket, due_ms)
+
+
+def _arm(work: Work, bucket: str, due_ms: int) -> None:
+    work.live.meter_dues_ms[bucket] = due_ms
+    work.live.timers.set(due_ms, "meter", "", bucket)

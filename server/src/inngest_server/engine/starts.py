@@ -137,7 +137,8 @@ def begin(
     if (run_id := _known(work, ids)) is not None:
         return run_id
     rule = function.rate
-    if rule is not None and rule.counts_runs and start.cause is not Cause.AGAIN:
+    # A batch, whose function has another configuration by now, is not judged: what is stored is one event.
+    if rule is not None and rule.counts_runs and start.cause is not Cause.AGAIN and batch_id is None:
         parsed = json.parse_kept(start.event.body)
         if not _is_allowed(work, start, rule, parsed, now_ms, Stage.BEGIN, callers):
             return None

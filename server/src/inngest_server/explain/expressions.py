@@ -4,8 +4,10 @@ import re
 from typing import Any, NamedTuple
 
 from inngest_server.events.expressions import CompileError, EvaluationError, Expression, compile_expression
+from inngest_server.events.expressions.closures import read
 from inngest_server.events.expressions.nodes import Path, Root, Segments, walk
 from inngest_server.events.expressions.parser import parse
+from inngest_server.events.expressions.values import UNKNOWN
 from inngest_server.explain.words import shortened
 from inngest_server.wire import json
 
@@ -79,10 +81,7 @@ def _name(root: str, segments: Segments) -> str:
 
 
 def _value(root: Any, segments: Segments) -> str:
-    value: Any = root
-    for segment in segments:
-        try:
-            value = value[segment]
-        except (KeyError, IndexError, TypeError):
-            return MISSING
+    value = read(root, segments)
+    if value is UNKNOWN:
+        return MISSING
     return shortened(json.dumps(value).decode("utf-8", "replace"), VALUE_CHARS_MAX)

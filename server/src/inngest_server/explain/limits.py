@@ -14,6 +14,7 @@ from inngest_server.flow_control.gcra import NS_PER_MS
 from inngest_server.flow_control.keys import KeyValue, key_value
 from inngest_server.flow_control.parking import AHEAD_MAX, Place, kind_of
 from inngest_server.runs.records import ItemRow, ItemState
+from inngest_server.wire.times import format_rfc3339
 
 ACTIONS_MAX = 3
 _LEVELS = {"r": "run", "": "step", "e": "env", "a": "account"}
@@ -61,8 +62,10 @@ def _paused(shot: RunSnapshot, parked: ItemRow | None) -> Gate:
     if pause is None:
         return Gate(id="paused", verdict=Verdict.PASS, says="its function is not paused")
     facts = [moment("paused_at", pause.paused_at_ms)]
+    ends = f"when {shot.function.slug} is resumed"
     if pause.cancel_at_ms is not None:
         facts.append(moment("cancelled_at", pause.cancel_at_ms))
+        ends += f", or at {format_rfc3339(pause.cancel_at_ms)}, when its runs are cancelled"
     if parked is None:
         says = "its function is paused: what comes next will wait"
         return Gate(
@@ -77,7 +80,7 @@ def _paused(shot: RunSnapshot, parked: ItemRow | None) -> Gate:
         verdict=Verdict.BLOCK,
         says=f"{shot.function.slug} is paused",
         since_ms=pause.paused_at_ms,
-        ends=f"when {shot.function.slug} is resumed",
+        ends=ends,
         facts=facts,
         actions=[resume_action(shot.function)],
     )

@@ -58,7 +58,7 @@ async def move_clock(request: Request) -> Reply:
             travel.begin(goal, to_ms)
             return answered(_shown(travel, engine), 202)
     except TravellingError as error:
-        hint = "GET /api/ui/v1/clock?wait=25 answers when it is there"
+        hint = "GET /api/ui/v1/clock?wait=25 answers when it is there, `inngest clock stop` stops it"
         raise RequestRejectedError(409, str(error), code=error.code, hint=hint) from error
     return answered(_shown(travel, engine))
 
