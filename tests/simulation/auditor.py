@@ -90,7 +90,7 @@ class Auditor:
         self.functions: dict[str, Registered] = {}
         self._ids: dict[str, tuple[str, int]] = {}
         self._runs_of: dict[tuple[str, str], list[str]] = {}
-        """Function id and first internal id to the runs that were made, but those that people wanted again."""
+        """Function id and first internal id to the runs that were made, unless people wanted them again."""
         self._lone_runs_of: dict[tuple[str, str], list[str]] = {}
         """Those of them of which there must be one alone: not of a window, and not skipped for a pause."""
         self._dropped: set[tuple[str, str]] = set()

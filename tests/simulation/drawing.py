@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+
 from .apps import App, Kind, Observer, Server
 from .options import OptionsMaker
 from .programs import CANCEL_EVENT, EVENTS, Function, ProgramMaker, Step

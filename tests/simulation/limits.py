@@ -163,7 +163,7 @@ class LimitBook:
     # Requests.
 
     def strictness(self, function_id: str) -> int:
-        """By which the requests of one batch may have been let through: the strict ones of a shared bucket first.
+        """By which requests of one batch may have been let through: the strict ones of a shared bucket first.
 
         Nobody sees their order, and a function with a higher limit may use what is left.
         """
@@ -182,7 +182,7 @@ class LimitBook:
         now_ms: int,
         is_new: bool,
     ) -> None:
-        """A request goes out. `born` and `due_ms` are of its item; `is_new` says that its function changed."""
+        """A request goes out. `born` and `due_ms` are of its item; `is_new`: its function changed."""
         self.stop(item_id)
         steps, starts = self._buckets(run)
         self._hold(item_id, steps)
@@ -221,7 +221,9 @@ class LimitBook:
                 Levels.unknown(pace, now_ms) if levels is not None or is_new else Levels.empty(pace, now_ms)
             )
             levels.lower.seen_ms -= self.grant_ms  # The first of them may have been granted that long ago.
-        if not levels.fill(max(due_ms, now_ms - self.grant_ms), now_ms) and not is_new:
+        if is_new:  # It may have gone out before the sync of this batch, or after it.
+            levels.forget_above(now_ms)
+        elif not levels.fill(max(due_ms, now_ms - self.grant_ms), now_ms):
             self._wrong(f"run {run.row.run_id} started at {now_ms}, before the throttle of {key} allowed it")
         if not levels.upper.has_room(now_ms):
             self._seen["limits: throttle used up"] += 1

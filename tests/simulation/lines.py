@@ -102,7 +102,7 @@ class LineBook:
         line: Line,
         now_ms: int,
     ) -> None:
-        """Nobody behind it in its line was sent since it waits; what was granted before it, or at once, may."""
+        """Nobody behind it in its line was sent since it waits; who was granted before it may."""
         function_id, grant_ms = run.row.function_id, self._limits.grant_ms
         changed = max(self._functions[function_id].changed, self._taken, self._starts.resumed(function_id))
         if changed >= parked.seq or parked.line != line:
@@ -111,8 +111,8 @@ class LineBook:
         for at_ms, rank in before:
             if parked.at_ms + grant_ms < at_ms < now_ms - grant_ms and rank > parked.rank:
                 self._wrong(
-                    f"item {row.item_id} of rank {parked.rank} waited since {parked.at_ms} until {now_ms}, and "
-                    f"was overtaken at {at_ms} by {rank}"
+                    f"item {row.item_id} of rank {parked.rank} waited since {parked.at_ms} until {now_ms}, "
+                    f"and was overtaken at {at_ms} by {rank}"
                 )
                 return
 

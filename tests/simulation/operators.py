@@ -1,4 +1,4 @@
-"""Who operates functions: pauses and resumes them, cancels and replays runs in bulk, and starts runs again."""
+"""Who operates functions: pauses and resumes them, cancels and replays runs, and starts runs again."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Flow control of simulated functions: valid mixes of rules, drawn, announced, and read back by the auditor."""
+"""Flow control of simulated functions: valid mixes of rules, drawn, announced, and read by the auditor."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -60,6 +60,9 @@ class Options:
     def starts_by_rules(self) -> bool:
         """Whether an event that matches may start nothing, or start it later."""
         return bool(self.rate_limit or self.idempotency or self.debounce or self.batch)
+
+
+NO_OPTIONS = Options()
 
 
 class OptionsMaker:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from inngest_server.wire.step_ids import hash_step_id
 
-from .options import Options, OptionsMaker
+from .options import NO_OPTIONS, Options, OptionsMaker
 
 EVENTS = ("shop/a", "shop/b", "shop/c")
 """Events that start functions and end waits."""
@@ -87,7 +87,7 @@ class Function:
     event: str | None = None
     expression: str | None = None
     retries: int = 2
-    options: Options = Options()
+    options: Options = NO_OPTIONS
     """Its flow control."""
     options_maker: OptionsMaker | None = None
     """Who drew the options, and draws what a deployment changes."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+
 import orjson
 
 from inngest_server.events.records import EventRow, MarkRow
@@ -224,7 +225,6 @@ class StartBook:
         for windows in self._windows.values():
             for window in [one for one in windows if one.id in gone]:
                 windows.remove(window)
-                rules = self._functions[window.function_id].rules
                 if (window.events[0], window.function_id) in notes:
                     pass
                 elif self.asked.get((window.function_id, window.events[0])) == seq:
@@ -281,17 +281,17 @@ class StartBook:
         elif rules.collects is not None and not is_new:
             event = self._events[row.event_id]
             is_free = rules.collects.kind == "batch" and (
-                event.row.name == INVOKED or event.k == 2 and rules.collects.has_if
+                event.row.name == INVOKED or (event.k == 2 and rules.collects.has_if)
             )
             if not is_free:
                 self._wrong(f"run {row.run_id} is of {ids}, past the {rules.collects}; there are {windows}")
-        if rules.rate is not None and rules.rate_counts_runs == (window is not None):
-            if row.batch_id is None and (window is not None or rules.collects is None):
-                event = self._events[row.event_id]
-                self._pass(row.function_id, rules.rate, event, batch.now_ms, is_new=is_new)
+        counts = rules.rate_counts_runs if window is not None else rules.collects is None
+        if rules.rate is not None and counts and row.batch_id is None:
+            event = self._events[row.event_id]
+            self._pass(row.function_id, rules.rate, event, batch.now_ms, is_new=is_new)
 
     def _close_unseen(self, windows: list[Window], ids: list[str], seq: int) -> bool:
-        """Whether a run may be of these events, some of which came in the batch of a sync, before it or after it."""
+        """Whether a run may be of these events, of which some came in the batch of a sync."""
         for window in windows:
             rest = [one for one in ids if one not in window.events]
             if window.events == ids[: len(window.events)] and all(
@@ -335,9 +335,7 @@ class StartBook:
             if not name and not run.ended:
                 self._wrong(f"run {run.row.run_id} does not hold the singleton of its function")
             if holders and singleton[0] == "skip":
-                self._wrong(
-                    f"the singleton {lock} is held by {[one.row.run_id for one in holders]} and by {run.row.run_id}"
-                )
+                self._wrong(f"the singleton {lock} is held by {[*holders, run]}")
             self._seen["singleton: newer run made an older one end"] += bool(holders)
             self._locks.setdefault(lock, []).append(run)
             run.lock = lock
@@ -374,9 +372,11 @@ class StartBook:
         self, function_id: str, pace: Pace, event: StoredEvent, now_ms: int, *, is_new: bool = False
     ) -> None:
         levels = self._levels(function_id, pace, event, now_ms)
-        if not levels.fill(now_ms, now_ms) and not is_new:
+        if is_new:  # It may have been let through before the sync of this batch, or after it.
+            levels.forget_above(now_ms)
+        elif not levels.fill(now_ms, now_ms):
             self._wrong(
-                f"event {event.row.internal_id} passed the rate limit {pace} of {function_id}, which is used up"
+                f"event {event.row.internal_id} passed the rate limit {pace} of {function_id}, now used up"
             )
 
     def _drop(self, notes: Notes, now_ms: int, seq: int) -> None:

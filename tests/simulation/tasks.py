@@ -109,11 +109,10 @@ class JobBook:
             self._done[job.job_id] += 1
             self._seen["job: run started again"] += 1
             return
-        if wrong:
-            self._wrong(f"run {run.row.run_id} repeats {original.row}, which is none of {wrong}")
-            return
-        if not self._asked[original_id]:
-            self._wrong(f"run {run.row.run_id} repeats {original_id}, which nobody asked for")
+        if not self._asked[original_id]:  # Somebody may have asked for it at the very moment of a job.
+            self._wrong(
+                f"run {run.row.run_id} repeats {original.row}, which nobody asked for, and is none of {wrong}"
+            )
         self._asked[original_id] -= 1
         self._seen["run: started again by a client"] += 1
 

@@ -10,20 +10,21 @@ from inngest_server.engine import (
     events,
     job_runner,
     jobs,
+    node_facts,
     rekeying,
     sending,
     starts,
     timeouts,
-    windows,
 )
 from inngest_server.engine import functions as functions_module
 from inngest_server.engine import startup as startup_module
+from inngest_server.engine.facts import JobDeleted
 from inngest_server.engine.functions import Function
 from inngest_server.engine.live import Live
 from inngest_server.engine.windows import Window, Windows
 from inngest_server.engine.work import Work
 from inngest_server.events.event import Event
-from inngest_server.flow_control import batch, debounce, parking, rate_limit
+from inngest_server.flow_control import debounce, parking, rate_limit
 from inngest_server.flow_control.parking import Buckets, Parking
 from inngest_server.flow_control.rate_limit import RateRule
 from inngest_server.flow_control.throttle import Rate, Throttled
@@ -239,12 +240,7 @@ def batch_out_of_order(patch: pytest.MonkeyPatch) -> None:
 
 
 def batch_of_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    collect = batch.collect
-
-    def greedy(limit: Any, usage: Any, event_bytes: int, now_ms: int) -> Any:
-        return collect(replace(limit, max_size=limit.max_size + 1), usage, event_bytes, now_ms)
-
-    patch.setattr(windows.batch, "collect", greedy)
+    patch.setattr(Window, "count", property(lambda self: len(self.event_ids) - 1))
 
 
 def batch_made_twice(patch: pytest.MonkeyPatch) -> None:
@@ -391,7 +387,7 @@ def deleted_job_goes_on(patch: pytest.MonkeyPatch) -> None:
             work.live.jobs[fact.job_id] = job
         return row
 
-    patch.setattr(jobs, "delete", half)
+    patch.setitem(node_facts.DECISIONS, JobDeleted, half)
 
 
 def having(options: dict[str, Any], *rules: str) -> dict[str, Any]:

@@ -153,12 +153,15 @@ async def test_other_opcodes_are_refused_and_nothing_is_stored(server: InProcess
 
 
 @pytest.mark.parametrize("generation", [2, 7, 2**70])
-async def test_another_dispatch_is_a_conflict(server: InProcess, generation: int) -> None:
+async def test_a_dispatch_that_another_server_must_have_sent_is_to_be_asked_again(
+    server: InProcess, generation: int
+) -> None:
+    """A conflict would tell the app that its request was replaced, and nothing would go on."""
     call = await first_call(server)
 
     answer = await post(server, call, body_for(call, step(), generation_id=generation))
 
-    assert_refused(answer, 409, call.item.run_id)
+    assert_refused(answer, 503, call.item.run_id)
     assert await memos(server, call) == {}
 
 

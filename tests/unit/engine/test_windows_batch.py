@@ -254,7 +254,7 @@ async def test_a_body_that_is_dropped_while_the_others_are_read_is_not_lost() ->
         all_windows.trim()
         return found
 
-    storage.salvage = salvaging
+    storage.salvage = salvaging  # type: ignore[method-assign]
     await office.advance(5 * SECOND_MS)
     assert batches(office) == [[0, 1]]
 

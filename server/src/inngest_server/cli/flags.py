@@ -390,8 +390,8 @@ FLAGS: Final = (
         minimum=0,
         maximum=43_200,
         defaults=both(600),
-        help="By how much a function's `priority` may move its runs ahead of others that wait, or behind them. "
-        "More counts as this.",
+        help="By how much a function's `priority` may move its runs ahead of others that wait, or behind "
+        "them. More counts as this.",
     ),
     Flag(
         name="cron-catch-up",

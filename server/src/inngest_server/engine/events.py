@@ -92,9 +92,9 @@ def _start_of_duplicate(
     there = _run_ids(work, of_first) & existing
     is_new = function.row.created_at_ms > received_at_ms
     if function.collects_events or function.id in work.live.pauses:
-        # The very same event, sent again because its answer got lost, is not another one, whether or not it was
-        # a duplicate the first time too. A function that is newer goes without it: of what a window has had
-        # nothing is known when it is closed.
+        # The very same event, sent again because its answer got lost, is not another one, whether or not it
+        # was a duplicate the first time too. A function that is newer goes without it: of what a window has
+        # had nothing is known when it is closed.
         is_same = event.internal_id == internal_id or event.internal_id in fact.stored
         return None if is_same else _start_on(event, function, cause)
     if there:

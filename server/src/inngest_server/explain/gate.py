@@ -20,7 +20,7 @@ LABELS = {
     "idempotency": "Idempotency",
     "debounce": "Debounce",
     "archived": "Function registered",
-    "paused": "Function not paused",
+    "paused": "Pause of the function",
     "singleton": "Singleton",
     "run": "Run made",
     "scheduled": "Scheduled time",

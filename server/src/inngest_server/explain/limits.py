@@ -67,7 +67,7 @@ def _paused(shot: RunSnapshot, parked: ItemRow | None) -> Gate:
         facts.append(moment("cancelled_at", pause.cancel_at_ms))
         ends += f", or at {format_rfc3339(pause.cancel_at_ms)}, when its runs are cancelled"
     if parked is None:
-        says = "its function is paused: what comes next will wait"
+        says = "its function is paused, which holds back what comes next, not what the run does now"
         return Gate(
             id="paused",
             verdict=Verdict.PASS,

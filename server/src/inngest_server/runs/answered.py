@@ -69,7 +69,7 @@ def on_checkpointed(run: Run, fact: Checkpointed, moment: Moment) -> Decision:
             _keep_late_results(decision, fact, moment, fact.ops)
         is_ahead = item is not None and fact.generation > item.generation
         decision.refused = (
-            # Another server has sent it since: here nothing is known of it, least of all that it was replaced.
+            # Another server has sent it since: that it was replaced is more than this one can know.
             CheckpointRefused(503, "this server has been replaced: ask again")
             if is_ahead
             else CheckpointRefused(409, "this dispatch was replaced: another request of the run goes on")

@@ -109,8 +109,7 @@ class Hurried:
 
     def __init__(self, server: InProcess) -> None:
         self.s = 0.0
-        self.inner = server.clock
-        server.clock.monotonic_s = self.monotonic_s
+        server.virtual.monotonic_s = self.monotonic_s
 
     def monotonic_s(self) -> float:
         self.s += 1
