@@ -484,7 +484,7 @@ class World:
         engine = node.engine
         if engine.failure is not None or engine._inbox or node.driver.under_way:
             return False
-        if len(engine.live.windows) or engine.live.jobs:
+        if len(engine.live.windows) or engine.live.jobs or not engine.is_resting:
             return False
         return all(
             run.ended or (run_id in self.auditor.damaged and run_id in engine.held)

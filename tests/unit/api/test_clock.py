@@ -249,6 +249,17 @@ async def test_a_world_with_nothing_but_crons_is_idle() -> None:
         assert (await move(server, until="idle"))["last"]["stops"] == 0
 
 
+async def test_until_idle_does_not_go_on_to_the_end_of_a_pause() -> None:
+    """It would cancel the runs that the pause holds."""
+    async with world(naps("1h"), served("nap", event="nap")) as (server, _):
+        event_ids = await server.send({"name": "nap"})
+        await server.request("POST", "/api/ui/v1/functions/shop-nap/pause", b"{}")
+        shown = await move(server, until="idle")
+
+        assert (shown["last"]["ended"], shown["next_timer"]["kind"]) == ("idle", "pause")
+        assert [run["status"] for run in await runs_of(server, event_ids)] == ["Running"]
+
+
 async def test_until_idle_has_a_bound() -> None:
     async with world(naps("30d"), served("nap", event="nap")) as (server, _):
         await server.send({"name": "nap"})

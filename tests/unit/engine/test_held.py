@@ -95,6 +95,22 @@ async def test_a_held_run_gives_its_slot_to_the_next(monkeypatch: pytest.MonkeyP
     assert (item.state, item.slots) == ("queued", "")
 
 
+async def test_a_held_run_gives_what_it_has_until_its_end_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    office, held = await held_office(monkeypatch, concurrency={"fn": [{"limit": 1}]})
+    run_id = held.item.run_id
+
+    await office.send(PLACED, {"id": 2})
+
+    [call] = office.desk.calls
+    assert call.item.run_id != run_id
+    office.engine.tell(Released(run_id))
+    await office.settle()
+    await office.complete(call)
+    assert office.engine.live.slots.held_by(run_id), "it has them again"
+
+
 async def test_a_held_run_keeps_its_slot_while_its_app_works(monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office()
     await office.open(make_function("fulfil", PLACED, **LIMITED))

@@ -4,6 +4,7 @@ from inngest_server.engine.facts import EventsSent, Synced
 from inngest_server.events.event import make_event, read_event
 from inngest_server.events.records import EventRow
 from inngest_server.runs.records import RunRow
+from inngest_server.storage.protocol import RunQuery
 from tests.unit.engine.builders import Office, make_function, make_registration
 
 PLACED = "shop/order.placed"
@@ -54,3 +55,38 @@ async def test_a_repeated_event_that_is_sent_twice_at_once_is_stored_as_it_came_
 
     [row] = await office.storage.get(EventRow, [internal_id])
     assert row.body == first.events[0].body
+
+
+async def test_a_repeated_event_whose_request_comes_again_is_collected_once() -> None:
+    """It is not the first of its id, and still the same event as the one that was collected."""
+    office = Office()
+    await office.open(make_function("fulfil", PLACED, debounce={"period": "10s"}))
+    internal_id = office.engine.next_id()
+    for sent in (make_sent(office, office.engine.next_id()), make_sent(office, internal_id)):
+        office.engine.ask_events(sent)
+        await office.settle()
+    await office.advance(5_000)
+
+    office.engine.ask_events(make_sent(office, internal_id))
+    await office.settle()
+    await office.advance(5_000)
+
+    assert len(office.desk.calls) == 1
+
+
+async def test_two_events_of_one_id_in_one_request_make_one_skipped_run() -> None:
+    office = Office()
+    await office.open(make_function("fulfil", PLACED, singleton={"mode": "skip"}))
+    await office.send(PLACED)
+    before = set(await run_ids(office))
+    first, second = (make_sent(office, office.engine.next_id()).events for _ in range(2))
+
+    office.engine.ask_events(EventsSent([*first, *second]))
+    await office.settle()
+
+    [skipped] = set(await run_ids(office)) - before
+    assert len((await office.storage.journals([skipped]))[skipped]) == 1
+
+
+async def run_ids(office: Office) -> list[str]:
+    return [run.run_id for run in await office.storage.list_runs(RunQuery(limit=10))]

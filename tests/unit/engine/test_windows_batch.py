@@ -324,3 +324,14 @@ async def test_a_window_of_one_request_about_which_a_decision_raises_is_refused_
     assert office.engine.held == {}
     await post(office, {})
     assert len(office.desk.calls) == 1
+
+
+async def test_a_batch_keeps_its_events_when_its_function_becomes_debounced_and_idempotent() -> None:
+    office = Office()
+    await office.open(store_of())
+    await post(office, {"n": 1}, {"n": 2})
+
+    await office.sync(make_function("store", CLICKED, debounce={"period": "1s"}, idempotency="event.data.n"))
+    await office.advance(5 * SECOND_MS)
+
+    assert batches(office) == [[1, 2]]

@@ -614,6 +614,18 @@ def test_a_checkpoint_of_a_replaced_dispatch_is_refused_but_its_results_are_kept
     assert decision.items == []
 
 
+def test_a_checkpoint_of_a_later_dispatch_than_is_known_is_not_said_to_be_replaced() -> None:
+    """Another server has sent it since: this one does not know yet that it was replaced itself."""
+    life = Life()
+    (item,) = life.sent
+
+    decision = life.checkpoint(ran("a"), generation=item.generation + 1)
+
+    assert decision.refused is not None
+    assert decision.refused.status == 503
+    assert decision.journal == []
+
+
 @pytest.mark.parametrize("state", ["gone", "queued"])
 def test_a_checkpoint_of_an_item_that_is_not_under_way_is_refused(state: str) -> None:
     life = Life()

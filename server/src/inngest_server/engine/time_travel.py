@@ -35,6 +35,8 @@ LATEST_MS = TS_MAX_MS
 """No journey goes further: an event could not say when it was sent."""
 HORIZON_MS = 366 * 24 * 3_600_000
 """How far `until idle` goes if not told otherwise: over the longest timeout that a step has by default."""
+NO_REASON = frozenset({"cron", "pause"})
+"""Kinds of timers that are no reason to go on until idle: crons never end, pauses cancel what they hold."""
 STOPS_MAX = 100_000
 """Of a journey that has no moment as its goal."""
 LOOK_AGAIN_S = 0.25
@@ -57,7 +59,7 @@ class Ended(StrEnum):
 
     REACHED = "reached"
     IDLE = "idle"
-    """Nothing is left that waits for time, but for crons."""
+    """Nothing is left that waits for time, but for crons and the deadlines of pauses."""
     STOPPED = "stopped"
     HORIZON = "horizon"
     TOO_MANY_STOPS = "too-many-stops"
@@ -223,7 +225,7 @@ class TimeTravel:
             return Ended.IDLE
         if journey.goal is Goal.NEXT_TIMER:
             return Ended.REACHED if journey.stops else None
-        if timer.kind == "cron" and not self._engine.live.timers.has_any(but="cron"):
+        if timer.kind in NO_REASON and not self._engine.live.timers.has_any(but=NO_REASON):
             return Ended.IDLE
         return Ended.TOO_MANY_STOPS if journey.stops.total() >= STOPS_MAX else None
 

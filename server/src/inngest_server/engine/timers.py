@@ -45,9 +45,9 @@ class Timers:
             heapq.heappop(self._heap)
         return self._heap[0] if self._heap else None
 
-    def has_any(self, *, but: str) -> bool:
-        """Whether a timer of another kind than `but` still means something; looks at many of them."""
-        return any(timer.kind != but and self._is_alive(timer) for timer in self._heap)
+    def has_any(self, *, but: frozenset[str]) -> bool:
+        """Whether a timer of another kind than these still means something; looks at many of them."""
+        return any(timer.kind not in but and self._is_alive(timer) for timer in self._heap)
 
     def next_due_ms(self) -> int | None:
         return self._heap[0].due_ms if self._heap else None
