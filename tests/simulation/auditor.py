@@ -77,7 +77,7 @@ class Auditor:
     ) -> None:
         self._describe = describe
         self._now_ms = now_ms
-        self._seen = seen
+        self.seen = self._seen = seen
         self._seq = 0
         self._committed_ms = 0
         """Domain time of the latest batch: no later decision is made before it."""
@@ -247,7 +247,8 @@ class Auditor:
         for one in found:
             if run is not None and isinstance(one.statement, Sleep):
                 # No wait of the run can be over before the first time that anybody asked for it.
-                until_ms = self._committed_ms + 1000 * one.statement.seconds + min(skew_ms, 0)
+                began_ms = self._committed_ms - self.jobs.ahead_ms  # Apps go by the machine's clock.
+                until_ms = began_ms + 1000 * one.statement.seconds + min(skew_ms, 0)
                 run.sleeps.setdefault(one.step_id, until_ms)
             elif run is not None and isinstance(one.statement, WaitForSignal):
                 run.signals.add(one.statement.signal)

@@ -142,6 +142,7 @@ SITUATIONS: tuple[str, ...] = (
     "job: run started again",
     "run: started again by a client",
     "run: forked with a result",
+    "explain: unfinished run",
     # Retention.
     "retention: run pruned",
     "retention: event pruned",

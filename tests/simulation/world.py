@@ -38,6 +38,7 @@ from .deploys import Deployments
 from .disk import Disk, DiskFaults
 from .drawing import CRONS, Drawing
 from .event_loop import DeadlockError, LivelockError, SimulatedLoop, run_simulated
+from .explained import check_explained
 from .network import Network, NetworkFaults
 from .node import Node, NodeDownError
 from .operators import Operators
@@ -52,6 +53,8 @@ HOUR_MS = 3_600_000
 FAULTS = ("engine.batch_failed", "engine.fact_set_aside", "engine.held", "engine.message_unreadable")
 """What a node says when it has made a mistake, or found damage."""
 PAUSED = "process: paused while another took its shards"
+EXPLAINED_SHARE = 0.05
+"""Of the moments of rest: unfinished runs are explained."""
 RETENTION_PAUSE_S = 1800.0
 LATE_MAX_MS = 60_000
 """By which a window may close late while nothing is wrong: commits take their time."""
@@ -325,6 +328,8 @@ class World:
                 and node.engine.is_resting
             ):
                 self.auditor.check_rest()
+                if chance.random() < EXPLAINED_SHARE:
+                    check_explained(node.engine, self.auditor, self.disk.rows)
 
     async def _damage(self) -> None:
         """A byte of a stored run changes."""
