@@ -148,12 +148,15 @@ class Auditor:
             self._wrong(f"invocation {internal_id} was answered with 200 and is not on disk")
         # An app that was renamed has left another function of the slug behind.
         ids = [one for one, function in self.functions.items() if function.slug == slug]
-        runs = [run_id for one in ids for run_id in self._runs_of.get((one, internal_id), ())]
+        runs_of = [list(self._runs_of.get((one, internal_id), ())) for one in ids]
+        runs = [run_id for of_one in runs_of for run_id in of_one]
         is_collected = any(
             self.functions[one].changed > began or self.functions[one].rules.collects is not None
             for one in ids
         )
-        if len(runs) != 1 and not (is_collected and not runs):
+        # Repeated after that, it may have started the other function too.
+        is_once = bool(runs) and all(len(of_one) <= 1 for of_one in runs_of)
+        if not is_once and not (is_collected and not runs):
             self._wrong(f"invocation {internal_id} of {slug} was answered with 200 and has the runs {runs}")
 
     def offer(self, number: int, rules: dict[str, Rules]) -> None:

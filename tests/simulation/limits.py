@@ -170,6 +170,20 @@ class LimitBook:
         limits = self._functions[function_id].history[-1][1]
         return min((limit for name, limit in limits.items() if name[0] in SHARED), default=0)
 
+    def _most(self, bucket: Bucket, limits: dict[Name, int]) -> int:
+        """How many may be in flight beside a request of a function with these limits.
+
+        It may have got its slot of a shared bucket when fewer were used, and had to be read from the disk
+        before it went out, while a function with a higher limit took what that one leaves.
+        """
+        name = bucket[0]
+        if name not in limits:
+            return 1 << 30
+        if name[0] not in SHARED:
+            return limits[name]
+        others = [one.get(name, 0) for known in self._functions.values() for _, one in known.history[-2:]]
+        return max(limits[name], *others)
+
     def sent(
         self,
         item_id: str,
@@ -196,7 +210,7 @@ class LimitBook:
         choices = [limits for (_, limits), until in zip(known.history, untils, strict=True) if until >= born]
         counted = {*steps, *(starts if is_start else ())}
         for limits in choices:
-            over = [one for one in counted if self._count(one) > limits.get(one[0], 1 << 30)]
+            over = [one for one in counted if self._count(one) > self._most(one, limits)]
             if not over:
                 break
         else:

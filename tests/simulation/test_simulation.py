@@ -33,7 +33,7 @@ def test_worlds_keep_their_promises_and_meet_every_situation() -> None:
 
 
 # Each found a bug of the engine. When worlds are drawn differently, they are as good as any other seed.
-ONCE_FAILED = (236, 237, 395, 454, 589, 4262, 6434, 7136, 22885, 58, 1302, 1357, 1952, 2375, 6530)
+ONCE_FAILED = (236, 237, 395, 454, 589, 4262, 6434, 7136, 22885, 58, 1302, 1357, 1952, 2375, 6530, 53477)
 
 
 @pytest.mark.parametrize("seed", ONCE_FAILED)

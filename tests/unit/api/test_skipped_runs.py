@@ -43,6 +43,14 @@ async def test_a_rate_limited_invocation_is_refused(server: InProcess) -> None:
     assert statuses == [200, 429]
 
 
+async def test_a_rate_limited_invocation_that_is_sent_again_is_refused_again(server: InProcess) -> None:
+    """As the first of its id, whose answer may have got lost; no run was made of it."""
+    await server.register(make_function(rateLimit={"limit": 1, "period": "1m"}))
+    asked = [{"data": {}, "id": one} for one in ("first", "second", "second", "first")]
+    statuses = [(await server.post("/invoke/shop-order", body)).status for body in asked]
+    assert statuses == [200, 429, 429, 200]
+
+
 async def test_graphql_links_the_run_in_its_way(server: InProcess) -> None:
     first, second = await two_runs(server)
     shown = await do(server, "GetEventV2Runs", eventID=second["event_id"])

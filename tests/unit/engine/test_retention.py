@@ -26,7 +26,7 @@ def make_retention(
     storage: MemoryStorage, *, keep_ms: int = 0, bytes_max: int = 0, windows: Windows | None = None
 ) -> Retention:
     live = SimpleNamespace(windows=windows or Windows(0))
-    engine = SimpleNamespace(storage=storage, now_ms=lambda: NOW_MS, live=live)
+    engine = SimpleNamespace(storage=storage, now_ms=lambda: NOW_MS, live=live, has_memory=True)
     return Retention(cast("Engine", engine), keep_ms=keep_ms, bytes_max=bytes_max)
 
 
@@ -120,6 +120,21 @@ async def test_what_an_open_window_collects_is_kept_however_old_it_is(storage: M
 
     # A day before it opened, too: an event may have come again.
     assert await kept(storage) == (runs[-94:], events[-94:])
+
+
+async def test_nothing_goes_while_nobody_knows_which_windows_are_open() -> None:
+    """After a failure memory is empty until it is loaded again; a simulated world lost an event then."""
+    office = Office()
+    await office.open(make_function("f", "shop/b", batchEvents={"maxSize": 5, "timeout": "7d"}))
+    await office.send("shop/b")
+    office.clock.ms += 3 * DAY_MS
+    retention = Retention(office.engine, keep_ms=DAY_MS)
+    office.engine._fail("a commit failed")
+    assert await retention.run_once() == 0
+    await office.engine.start()
+    await prune_all(retention)
+    await office.advance(4 * DAY_MS)
+    assert [call.run.row.event_name for call in office.desk.calls] == ["shop/b"]
 
 
 async def test_a_storage_that_does_not_answer_is_asked_again_later(

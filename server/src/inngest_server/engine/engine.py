@@ -172,6 +172,11 @@ class Engine:
         return self._refusal
 
     @property
+    def has_memory(self) -> bool:
+        """Whether what is live is loaded; not while that is read after a failure."""
+        return self._failure is None
+
+    @property
     def held(self) -> dict[str, Held]:
         """Runs and schedules that are set aside: a fault of this server, or damage of the disk."""
         return self._work.held.all()

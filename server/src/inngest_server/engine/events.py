@@ -222,7 +222,11 @@ def invoke(work: Work, fact: InvokeSent, now_ms: int) -> str | Dropped | None:
         of_first = Start(function, event, first[0], first[1] - MARK_LIFETIME_MS, Cause.INVOKE)
         known = fact.run_ids or frozenset[str]()
         there = [one for one in candidates_of(work, of_first) if one in known or work.live.find_run(one)]
-        return there[-1] if there else ""
+        if there:
+            return there[-1]
+        # The first one was dropped too, unless a window still collects it.
+        is_dropped = function.rate is not None and not function.rate.counts_runs
+        return Dropped(starts.RATE_LIMITED_TEXT) if is_dropped else ""
     return None
 
 
