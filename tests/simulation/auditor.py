@@ -294,7 +294,7 @@ class Auditor:
         if list(request.raw_memos) != ([] if request.use_api else sorted(request.stack)):
             self._wrong(f"{name} has memos of {list(request.raw_memos)} and the stack {request.stack}")
         self._check_memos(name, request, run)
-        if request.url.partition("?")[0] not in dispatch.urls:
+        if dispatch.urls is not None and request.url.partition("?")[0] not in dispatch.urls:
             self._wrong(f"{name} went to {request.url}, its function is at {sorted(dispatch.urls)}")
         if not self.functions[run.row.function_id].active:
             self._seen["deploy: run of a removed function called at its last URL"] += 1
@@ -409,6 +409,7 @@ class Auditor:
             jitters=any("jitter" in one for one in config["triggers"]) or bool(before and before.jitters),
             active=row.archived_at_ms is None,
             changed=self._seq,
+            among_others=len(self._offered) > 1,
         )
 
     def _former(self, function_id: str, batch: Batch) -> list[Rules] | None:
@@ -693,7 +694,9 @@ class Auditor:
             self._wrong(f"item {row.item_id} went from generation {generation} to {row.generation}")
         if row.sent_at_ms < row.due_at_ms:
             self._wrong(f"item {row.item_id} was sent {row.due_at_ms - row.sent_at_ms} ms early")
-        urls = {function.url} | ({function.url_before} if function.changed == self._seq else set())
+        urls: set[str] | None = {function.url}
+        if function.changed == self._seq:
+            urls = None if function.among_others else {function.url, function.url_before}
         self._dispatches[row.item_id, row.generation] = Dispatch(row.attempt, row.due_at_ms, urls)
         run.last_sent = self._seq
         if row.losses:

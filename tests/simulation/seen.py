@@ -91,6 +91,8 @@ class Registered:
     jitters: bool
     active: bool
     changed: int
+    among_others: bool
+    """Whether other registrations may have been decided in the same batch, which the disk never saw."""
 
     def wants(self, name: str, data: dict[str, Any]) -> bool:
         """Whether an event starts it, by its trigger."""
@@ -109,8 +111,9 @@ def _is_true(expression: str | None, data: dict[str, Any]) -> bool:
 class Dispatch:
     attempt: int
     due_ms: int
-    urls: set[str]
-    """Where it may go: to the URL of the last sync, or that before if both were decided together."""
+    urls: set[str] | None
+    """Where it may go: to the URL of the last sync, or that before if both were decided together; None for
+    anywhere, since more of them may have been."""
     seen: int = 0
     failed: bool = False
     not_before_ms: int = 0

@@ -204,6 +204,9 @@ class StartBook:
             is_odd = unseen or function.changed == seq
             if unseen:
                 self._forget_rates(row.function_id, batch.now_ms)
+            if known is None and is_odd:  # What nobody saw may have come into it in the same batch.
+                new = [one for one in touched if not one.id and one.function_id == row.function_id]
+                known = next((one for one in new if (one.kind, one.key) == (row.kind, row.key_value)), None)
             if known is None:
                 if not is_odd:
                     self._wrong(f"the window {row} was opened, and no event asked for it")
