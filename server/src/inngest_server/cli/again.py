@@ -1,23 +1,21 @@
 """The commands `rerun` and `fork`."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from inngest_server.cli.client import ServerRefusedError, client_of
+from inngest_server.cli.client import DONE, client_of
 from inngest_server.cli.config import Config
 from inngest_server.cli.config_file import ConfigError
 
-DONE, NOT_DONE = 0, 1
-
 
 def again(config: Config, words: Sequence[str]) -> int:
-    """Do either command; the exit status is 1 when the server refuses.
+    """Do either command.
 
     Raises:
         ConfigError: not one run is named, or a flag is wrong.
+        ServerRefusedError: it did not do it.
     """
     command = config.command
     if len(words) != 1 or not words[0]:
@@ -25,11 +23,7 @@ def again(config: Config, words: Sequence[str]) -> int:
     path = f"/runs/{quote(words[0], safe='')}/{command}" + (
         "?dry_run=true" if config.switch("dry-run") else ""
     )
-    try:
-        found = client_of(config).call("POST", path, _body(config))
-    except ServerRefusedError as error:
-        print(f"inngest: {error}", file=sys.stderr)
-        return NOT_DONE
+    found = client_of(config).call("POST", path, _body(config))
     print(json.dumps(found) if config.switch("json") else _in_words(found))
     return DONE
 

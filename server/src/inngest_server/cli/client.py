@@ -15,6 +15,8 @@ from inngest_server.wire.signature import InvalidSigningKeyError, bearer_hash, c
 
 DEFAULT_URL = "http://127.0.0.1:8288"
 TIMEOUT_S = 60.0
+DONE, NOT_DONE = 0, 1
+"""Exit statuses of the commands that ask a server."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses to listen on that nobody can connect to."""
 

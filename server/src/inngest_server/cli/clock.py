@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from inngest_server.cli.client import Client, client_of
+from inngest_server.cli.client import DONE, NOT_DONE, Client, client_of
 from inngest_server.cli.config import Config
 from inngest_server.cli.config_file import ConfigError
-from inngest_server.cli.live_server import ServerRefusedError
 from inngest_server.wire.durations import InvalidDurationError, format_go_duration, parse_duration_ms
 from inngest_server.wire.times import InvalidTimeError, parse_rfc3339_ms
 
@@ -32,26 +31,23 @@ def clock(config: Config, words: Sequence[str]) -> int:
 
     Raises:
         ConfigError: the words are no command.
+        ServerRefusedError: it did not do it.
     """
     body = body_of(words)
     has_moved = body is not None and "mode" not in body
-    try:
-        client = client_of(config)
-        shown = client.call("GET" if body is None else "POST", PATH, body)
-        if body == {"stop": True} and shown["moving"] is None:
-            has_moved = False  # The last move ended by itself, perhaps long ago.
-        if body is not None:
-            shown = _wait(client, shown, is_told=not config.switch("json"))
-    except ServerRefusedError as error:
-        print(f"inngest: {error}", file=sys.stderr)
-        return 1
+    client = client_of(config)
+    shown = client.call("GET" if body is None else "POST", PATH, body)
+    if body == {"stop": True} and shown["moving"] is None:
+        has_moved = False  # The last move ended by itself, perhaps long ago.
+    if body is not None:
+        shown = _wait(client, shown, is_told=not config.switch("json"))
     if config.switch("json"):
         print(json.dumps(shown))
     else:
         print("\n".join(lines_of(shown, has_moved=has_moved)))
     if not has_moved or shown["last"] is None or "stop" in (body or {}):
-        return 0
-    return 0 if shown["last"]["ended"] in ("reached", "idle") else 1
+        return DONE
+    return DONE if shown["last"]["ended"] in ("reached", "idle") else NOT_DONE
 
 
 def body_of(words: Sequence[str]) -> dict[str, str | bool] | None:

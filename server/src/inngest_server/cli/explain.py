@@ -6,31 +6,27 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from inngest_server.cli.client import Client, ServerRefusedError, client_of
+from inngest_server.cli.client import DONE, Client, ServerRefusedError, client_of
 from inngest_server.cli.config import Config
 from inngest_server.cli.config_file import ConfigError
 from inngest_server.wire.ulid import is_ulid
 
-DONE, NOT_DONE = 0, 1
 MARKS = {"pass": "✓", "block": "■", "wait": "◷", "skip": "-", "unknown": "?"}
 NAME_COLUMNS = 26
 
 
 def explain(config: Config, words: Sequence[str]) -> int:
-    """Explain a run or an event; the exit status is 1 when the server refuses.
+    """Explain a run or an event.
 
     Raises:
         ConfigError: not one of them is named, or a flag is wrong.
+        ServerRefusedError: it is neither, or nobody answers.
     """
     if len(words) != 1 or not words[0].strip():
         raise ConfigError(
             "`inngest explain` takes the id of one run or event: inngest explain 01M7XS5QAHR7..."
         )
-    try:
-        found = _ask(client_of(config), words[0].strip())
-    except ServerRefusedError as error:
-        print(f"inngest: {error}", file=sys.stderr)
-        return NOT_DONE
+    found = _ask(client_of(config), words[0].strip())
     if config.switch("json"):
         print(json.dumps(found))
         return DONE

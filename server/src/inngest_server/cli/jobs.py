@@ -1,32 +1,27 @@
 """The command `jobs`: what is being done to many runs at once, and stopping it."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from inngest_server.cli.client import Client, ServerRefusedError, client_of
+from inngest_server.cli.client import DONE, Client, client_of
 from inngest_server.cli.config import Config
 from inngest_server.cli.config_file import ConfigError
 
-DONE, NOT_DONE = 0, 1
 DID = {"cancel": "cancelled", "replay": "started again"}
 
 
 def jobs(config: Config, words: Sequence[str]) -> int:
-    """List the jobs, show one, or stop one; the exit status is 1 when the server refuses.
+    """List the jobs, show one, or stop one.
 
     Raises:
         ConfigError: the words mean nothing, or a flag is wrong.
+        ServerRefusedError: it did not do it.
     """
     if len(words) > 2 or (len(words) == 2 and words[0] != "stop") or list(words) == ["stop"] or "" in words:
         raise ConfigError("`inngest jobs` takes nothing, the id of a job, or: stop ID")
-    try:
-        answer = _ask(client_of(config), words)
-    except ServerRefusedError as error:
-        print(f"inngest: {error}", file=sys.stderr)
-        return NOT_DONE
+    answer = _ask(client_of(config), words)
     if config.switch("json"):
         print(json.dumps(answer))
         return DONE

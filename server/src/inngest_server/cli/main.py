@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inngest_server.cli.arguments import parse
-from inngest_server.cli.config import resolve
+from inngest_server.cli.config import Config, resolve
 from inngest_server.cli.config_file import ConfigError
+from inngest_server.cli.flags import CLIENTS
 
 USAGE_ERROR = 2
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -46,26 +47,8 @@ def _run(words: Sequence[str]) -> int:
         print(__version__)
         return 0
     config = resolve(command, arguments.flags, os.environ, Path.cwd())
-    if command in ("pause", "resume"):
-        from inngest_server.cli.pausing import pausing
-
-        return pausing(config, arguments.operands)
-    if command in ("rerun", "fork"):
-        from inngest_server.cli.again import again
-
-        return again(config, arguments.operands)
-    if command == "explain":
-        from inngest_server.cli.explain import explain
-
-        return explain(config, arguments.operands)
-    if command == "jobs":
-        from inngest_server.cli.jobs import jobs
-
-        return jobs(config, arguments.operands)
-    if command == "clock":
-        from inngest_server.cli.clock import clock
-
-        return clock(config, arguments.operands)
+    if command in CLIENTS:
+        return _ask_server(config, arguments.operands)
     if command == "doctor":
         from inngest_server.cli.doctor import doctor
 
@@ -73,3 +56,24 @@ def _run(words: Sequence[str]) -> int:
     from inngest_server.cli.serve import serve
 
     return serve(config)
+
+
+def _ask_server(config: Config, words: Sequence[str]) -> int:
+    """Do a command that asks a running server; the exit status is 1 when that refuses."""
+    from inngest_server.cli import again, clock, explain, jobs, pausing
+    from inngest_server.cli.client import NOT_DONE, ServerRefusedError
+
+    commands = {
+        "pause": pausing.pausing,
+        "resume": pausing.pausing,
+        "rerun": again.again,
+        "fork": again.again,
+        "explain": explain.explain,
+        "jobs": jobs.jobs,
+        "clock": clock.clock,
+    }
+    try:
+        return commands[config.command](config, words)
+    except ServerRefusedError as error:
+        print(f"inngest: {error}", file=sys.stderr)
+        return NOT_DONE

@@ -1,23 +1,21 @@
 """The commands `pause` and `resume`."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from inngest_server.cli.client import ServerRefusedError, client_of
+from inngest_server.cli.client import DONE, client_of
 from inngest_server.cli.config import Config
 from inngest_server.cli.config_file import ConfigError
 
-DONE, NOT_DONE = 0, 1
-
 
 def pausing(config: Config, words: Sequence[str]) -> int:
-    """Do either command; the exit status is 1 when the server refuses.
+    """Do either command.
 
     Raises:
         ConfigError: not one function is named, or a flag is wrong.
+        ServerRefusedError: it did not do it.
     """
     command = config.command
     if len(words) != 1 or not words[0]:
@@ -25,11 +23,7 @@ def pausing(config: Config, words: Sequence[str]) -> int:
             f"`inngest {command}` takes the slug of one function: inngest {command} shop-fulfil"
         )
     body = {"in_flight": config.text("in-flight")} if command == "pause" else {}
-    try:
-        function = client_of(config).call("POST", f"/functions/{quote(words[0], safe='')}/{command}", body)
-    except ServerRefusedError as error:
-        print(f"inngest: {error}", file=sys.stderr)
-        return NOT_DONE
+    function = client_of(config).call("POST", f"/functions/{quote(words[0], safe='')}/{command}", body)
     print(json.dumps(function) if config.switch("json") else _in_words(function))
     return DONE
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HELD_MAX_MS = 7 * 24 * 3_600_000
 """After this time the runs that a paused function had are cancelled. Source: features-2, 2-PAU-03."""
 JOB_NAME = "function paused"
-"""Of the jobs that cancel what a paused function had."""
+"""Of the jobs that cancel what a paused function had, and the reason that these runs show."""
 
 
 class InFlight(StrEnum):
@@ -105,7 +105,7 @@ def _arm(live: Live, row: PauseRow) -> None:
 
 def _cancel_runs(work: Work, function_id: str, now_ms: int) -> None:
     # One more than the present moment: what was made in this millisecond was made before the pause.
-    jobs.ask_cancel_job(work, function_id, JOB_NAME, now_ms + 1, now_ms, reason="function paused")
+    jobs.ask_cancel_job(work, function_id, JOB_NAME, now_ms + 1, now_ms, reason=JOB_NAME)
 
 
 def _is_of_pause(job: JobRow, function_id: str) -> bool:
