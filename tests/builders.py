@@ -142,9 +142,7 @@ def make_batched_event(run_id: str = RUN_ID, n: int = 1, **changes: Any) -> Batc
 
 
 def make_terms(run_id: str = RUN_ID, **changes: Any) -> TermsRow:
-    return TermsRow(
-        run_id=run_id, shard=SHARD, priority_ms=0, start_by_ms=None, singleton="", slots=""
-    )._replace(**changes)
+    return TermsRow(run_id=run_id, shard=SHARD, start_by_ms=None, singleton="", slots="")._replace(**changes)
 
 
 def make_window(window_id: str = "window-1", **changes: Any) -> WindowRow:

@@ -23,7 +23,7 @@ SOURCES = {"inngest_server": ROOT / "server" / "src", "inngest": ROOT / "sdk" / 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "errors", "ids", "scheduling.cron", "wire"),
     ("apps", "events", "flow_control", "jobs", "runs"),
-    ("protocol", "storage", "storage.records", "explain", "traces"),
+    ("protocol", "storage", "storage.records", "explain", "lint", "traces"),
     ("clock", "settings"),
     ("backend",),
     ("api", "connect", "engine", "execution", "observability", "realtime", "scheduling", "ui"),

@@ -77,6 +77,7 @@ def run_rows(draw: st.DrawFn) -> RunRow:
         parent=draw(st.none() | texts),
         batch_id=draw(st.none() | texts),
         original_run_id=draw(st.none() | st.sampled_from(RUN_IDS)),
+        priority_ms=draw(st.sampled_from([0, 600_000, -600_000])),
     )
 
 

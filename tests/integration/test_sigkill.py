@@ -51,7 +51,7 @@ DAMAGES = {
     "has 0 runs": "DELETE FROM runs WHERE run_id = :run",
     "has 2 runs": "INSERT INTO runs SELECT '0' || substr(run_id, 2, 25) || 'X', shard, function_id, "
     "function_version, event_id, event_name, cron, parent, status, created_at_ms, started_at_ms, "
-    "ended_at_ms, output, crc, batch_id, original_run_id FROM runs WHERE run_id = :run",
+    "ended_at_ms, output, crc, batch_id, original_run_id, priority_ms FROM runs WHERE run_id = :run",
     "it is Failed": "UPDATE runs SET status = 'Failed' WHERE run_id = :run",
     "have not ended": "UPDATE runs SET ended_at_ms = NULL, status = 'Running' WHERE run_id = :run",
     "its output is": "UPDATE runs SET output = CAST('{}' AS BLOB) WHERE run_id = :run",

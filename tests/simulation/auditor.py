@@ -38,7 +38,7 @@ from .limits import LimitBook
 from .lines import LineBook, earlier_ms
 from .options import Rules, read_rules
 from .programs import Found, Sleep, WaitForSignal
-from .seen import Client, Dispatch, Registered, Run, StoredEvent, plain
+from .seen import Asked, Client, Dispatch, Registered, Run, StoredEvent, plain
 from .starts import StartBook
 from .tasks import JobBook
 from .waits import WaitBook
@@ -73,10 +73,18 @@ class Auditor:
     """Everything that was seen, and what was wrong with it."""
 
     def __init__(
-        self, describe: str, now_ms: Callable[[], int], seen: Counter[str], *, keep_ms: int, grant_ms: int
+        self,
+        describe: str,
+        now_ms: Callable[[], int],
+        true_ms: Callable[[], int],
+        seen: Counter[str],
+        *,
+        keep_ms: int,
+        grant_ms: int,
     ) -> None:
         self._describe = describe
         self._now_ms = now_ms
+        self._true_ms = true_ms
         self.seen = self._seen = seen
         self._seq = 0
         self._committed_ms = 0
@@ -194,7 +202,6 @@ class Auditor:
     def took(self, epochs: dict[int, int]) -> None:
         """A process took shards."""
         self._owners.took(epochs)
-        self.limits.took(self._committed_ms)
         self._lines.took(self._seq)
 
     def pruned(
@@ -239,10 +246,10 @@ class Auditor:
         """The step of a targeted request is not in the app's code: that counts as a failed try."""
         self.call_failed(request.item_id, request.generation)
 
-    def asked_to_wait(self, item_id: str, generation: int, until_ms: int) -> None:
+    def asked_to_wait(self, item_id: str, generation: int, until_ms: int, wait_ms: int) -> None:
         dispatch = self._dispatches.get((item_id, generation))
         if dispatch is not None:
-            dispatch.not_before_ms = until_ms
+            dispatch.asked = Asked(until_ms, wait_ms, self._true_ms())
 
     def reported(self, request: Request, found: Sequence[Found], skew_ms: int) -> None:
         """An app reports steps; `skew_ms` is how far its clock is off, from which some SDKs count."""
@@ -724,7 +731,6 @@ class Auditor:
             run,
             is_start=is_start,
             born=born,
-            due_ms=row.due_at_ms,
             seq=self._seq,
             now_ms=now_ms,
             is_new=is_new,
@@ -743,12 +749,22 @@ class Auditor:
                 self._wrong(f"item {row.item_id} lost attempt {before.attempt}, but no call of it failed")
             self._seen["run: retried"] += 1
             wait_ms = row.due_at_ms - batch.now_ms
-            if dispatch is not None and dispatch.not_before_ms:
-                if row.due_at_ms < dispatch.not_before_ms - CLOCKS_DIFFER_MS:
-                    early_ms = dispatch.not_before_ms - row.due_at_ms
+            if dispatch is not None and dispatch.asked is not None:
+                early_ms = self._not_before_ms(dispatch.asked, batch.now_ms) - row.due_at_ms
+                if early_ms > CLOCKS_DIFFER_MS:
                     self._wrong(f"item {row.item_id} is tried again {early_ms} ms before its Retry-After")
             elif wait_ms < RETRY_DELAYS_MS[min(before.attempt, 9)]:
                 self._wrong(f"item {row.item_id} is tried again {wait_ms} ms after attempt {before.attempt}")
+
+    def _not_before_ms(self, asked: Asked, now_ms: int) -> int:
+        """The earliest moment of a try, decided at `now_ms`, that keeps to what the app asked for.
+
+        Where the machine's clock was set back before that, the date says nothing any more, and what is left
+        of the time counts.
+        """
+        if now_ms >= asked.until_ms - asked.wait_ms:
+            return asked.until_ms
+        return now_ms + asked.wait_ms - (self._true_ms() - asked.true_ms)
 
     def _check_run(self, run_id: str) -> None:
         run = self.runs.get(run_id)

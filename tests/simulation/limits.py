@@ -41,15 +41,14 @@ class Levels:
         lower = LeakyBucket(pace.capacity, pace.interval_ms, Fraction(0), now_ms)
         return Levels(pace, lower, replace(lower))
 
-    def fill(self, from_ms: int, now_ms: int) -> bool:
-        """Count one that passed at `now_ms`, or was granted that from `from_ms` on; whether it fitted in."""
+    def fill(self, now_ms: int) -> bool:
+        """Count one that passed; whether it fitted in."""
         upper, lower = self.upper, self.lower
         upper.level = min(upper.level_at(max(now_ms, upper.seen_ms)) + 1, Fraction(upper.capacity))
         upper.seen_ms = max(now_ms, upper.seen_ms)
-        granted_ms = lower.room_from_ms(max(min(from_ms, now_ms), lower.seen_ms))
-        if granted_ms > max(now_ms, lower.seen_ms):
+        if not lower.has_room(max(now_ms, lower.seen_ms)):
             return False
-        lower.fill(granted_ms)
+        lower.fill(max(now_ms, lower.seen_ms))
         return True
 
     def forget_above(self, now_ms: int) -> None:
@@ -66,6 +65,8 @@ class _Configured:
     history: list[tuple[int, Limits]] = field(default_factory=list[tuple[int, Limits]])
     former: list[Rules] = field(default_factory=list[Rules])
     """Those that count beside the present ones, until its runs are re-keyed."""
+    recounted: int = 0
+    """When they were last."""
 
 
 class LimitBook:
@@ -130,6 +131,7 @@ class LimitBook:
         """All runs of the function are counted by the present limits alone; `sent` are items by run."""
         known = self._functions[function_id]
         known.former.clear()
+        known.recounted = seq
         known.history.append((seq, self._limits(function_id, known.present, ())))
         self._unclear = seq
         self._seen["limits: runs counted anew"] += 1
@@ -150,15 +152,9 @@ class LimitBook:
     def is_rekeying(self, function_id: str) -> bool:
         return bool(self._functions[function_id].former)
 
-    def took(self, now_ms: int) -> None:
-        """Memory was loaded: throttles may have been stored as used by starts that were not sent."""
-        for levels in self._throttles.values():
-            levels.forget_above(now_ms)
-
     def _forget_throttles(self, function_id: str, now_ms: int) -> None:
         for key in [key for key in self._throttles if key[0] == function_id]:
-            levels = self._throttles[key] = Levels.unknown(self._throttles[key].pace, now_ms)
-            levels.lower.seen_ms -= self.grant_ms
+            self._throttles[key] = Levels.unknown(self._throttles[key].pace, now_ms)
 
     # Requests.
 
@@ -191,21 +187,21 @@ class LimitBook:
         *,
         is_start: bool,
         born: int,
-        due_ms: int,
         seq: int,
         now_ms: int,
         is_new: bool,
     ) -> None:
-        """A request goes out. `born` and `due_ms` are of its item; `is_new`: its function changed."""
+        """A request goes out. `born` is of its item; `is_new`: its function changed."""
         self.stop(item_id)
-        steps, starts = self._buckets(run)
+        known = self._functions[run.row.function_id]
+        # What was sent before its runs were counted anew was counted anew too.
+        steps, starts = self._buckets(run, seq if is_new and known.recounted != seq else None)
         self._hold(item_id, steps)
         if is_start:
             self._hold(run.row.run_id, starts)
-            self._throttle(run, due_ms, now_ms, is_new=is_new)
+            self._throttle(run, now_ms, is_new=is_new)
         if is_new or self._unclear == seq or run.row.run_id in self._damaged:
             return
-        known = self._functions[run.row.function_id]
         untils = [*[since for since, _ in known.history][1:], seq + 1]
         choices = [limits for (_, limits), until in zip(known.history, untils, strict=True) if until >= born]
         counted = {*steps, *(starts if is_start else ())}
@@ -223,7 +219,7 @@ class LimitBook:
             if self._count((name, value)) == present.get(name):
                 self._seen[f"limits: {'shared ' if name[0] in SHARED else ''}{name[1]} limit reached"] += 1
 
-    def _throttle(self, run: Run, due_ms: int, now_ms: int, *, is_new: bool) -> None:
+    def _throttle(self, run: Run, now_ms: int, *, is_new: bool) -> None:
         function_id = run.row.function_id
         pace = self._functions[function_id].present.throttle
         if pace is None:
@@ -234,10 +230,9 @@ class LimitBook:
             levels = self._throttles[key] = (
                 Levels.unknown(pace, now_ms) if levels is not None or is_new else Levels.empty(pace, now_ms)
             )
-            levels.lower.seen_ms -= self.grant_ms  # The first of them may have been granted that long ago.
         if is_new:  # It may have gone out before the sync of this batch, or after it.
             levels.forget_above(now_ms)
-        elif not levels.fill(max(due_ms, now_ms - self.grant_ms), now_ms):
+        elif not levels.fill(now_ms):
             self._wrong(f"run {run.row.run_id} started at {now_ms}, before the throttle of {key} allowed it")
         if not levels.upper.has_room(now_ms):
             self._seen["limits: throttle used up"] += 1
@@ -285,9 +280,19 @@ class LimitBook:
             )
         return (run.row.function_id, is_start, *sorted(steps), *more)
 
-    def _buckets(self, run: Run) -> tuple[list[Bucket], list[Bucket]]:
-        """Where a request of the run is counted, and where the run is."""
-        limits = self._functions[run.row.function_id].history[-1][1]
+    def _buckets(self, run: Run, synced: int | None = None) -> tuple[list[Bucket], list[Bucket]]:
+        """Where a request of the run is counted, and where the run is.
+
+        What was sent in the batch `synced`, in which the limits changed, may have gone out before that. Until
+        its run is counted anew it is surely counted only where all limits of that batch, and those before it,
+        have it.
+        """
+        history = self._functions[run.row.function_id].history
+        limits = dict(history[-1][1])
+        if synced is not None:
+            before = [one for since, one in history if since < synced][-1:]
+            for other in (*before, *[one for since, one in history if since == synced]):
+                limits = {name: limit for name, limit in limits.items() if name in other}
         found = [(name, value_of(name[2], run.k)) for name in limits]
         return [one for one in found if one[0][1] == "step"], [one for one in found if one[0][1] == "run"]
 

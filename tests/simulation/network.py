@@ -195,12 +195,14 @@ class Network:
         seconds = self._chance.choice((2, 45, 900))
         if self._chance.random() < 0.5:
             self._seen["network: Retry-After in seconds"] += 1
-            retry_after, until_ms = str(seconds), self._now_ms() + 1000 * seconds
+            retry_after, wait_ms = str(seconds), 1000 * seconds
         else:
             self._seen["network: Retry-After as a date"] += 1
-            until_ms = (self._now_ms() // 1000 + seconds) * 1000
-            retry_after = format_datetime(datetime.fromtimestamp(until_ms / 1000, UTC), usegmt=True)
-        self._auditor.asked_to_wait(request.item_id, request.generation, until_ms)
+            wait_ms = 1000 * seconds - self._now_ms() % 1000
+            date = datetime.fromtimestamp((self._now_ms() + wait_ms) / 1000, UTC)
+            retry_after = format_datetime(date, usegmt=True)
+        until_ms = self._now_ms() + wait_ms
+        self._auditor.asked_to_wait(request.item_id, request.generation, until_ms, wait_ms)
         headers = Headers({"retry-after": retry_after})
         if not answer.done():
             answer.set_result(Response(self._chance.choice((429, 503)), headers, b"busy"))

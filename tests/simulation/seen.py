@@ -1,7 +1,7 @@
 """What the auditor remembers of a world."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -107,6 +107,14 @@ def _is_true(expression: str | None, data: dict[str, Any]) -> bool:
     return data.get(path.removeprefix("event.data.")) == orjson.loads(value.replace("'", '"'))
 
 
+class Asked(NamedTuple):
+    """A `Retry-After`: the moment by the machine's clock at that time, how long that is, and when it came."""
+
+    until_ms: int
+    wait_ms: int
+    true_ms: int
+
+
 @dataclass
 class Dispatch:
     attempt: int
@@ -116,8 +124,8 @@ class Dispatch:
     anywhere, since more of them may have been."""
     seen: int = 0
     failed: bool = False
-    not_before_ms: int = 0
-    """Before which the app asked not to be called again."""
+    asked: Asked | None = None
+    """Whether the app asked not to be called again so soon."""
 
 
 def plain(text: bytes) -> bytes:

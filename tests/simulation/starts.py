@@ -377,7 +377,7 @@ class StartBook:
         levels = self._levels(function_id, pace, event, now_ms)
         if is_new:  # It may have been let through before the sync of this batch, or after it.
             levels.forget_above(now_ms)
-        elif not levels.fill(now_ms, now_ms):
+        elif not levels.fill(now_ms):
             self._wrong(
                 f"event {event.row.internal_id} passed the rate limit {pace} of {function_id}, now used up"
             )

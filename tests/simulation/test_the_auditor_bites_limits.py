@@ -46,6 +46,7 @@ CALM: dict[str, Any] = {
 }
 CRASHING: dict[str, Any] = {**ORDERLY, "crash_rate": 0.004}
 DEPLOYING: dict[str, Any] = {**CALM, "deploy_rate": 0.5}
+SLOW: dict[str, Any] = {**CALM, "slow_disk": 0.2, "disk_delay_s": 0.2}
 OPERATED: dict[str, Any] = {**CALM, "operate_rate": 0.6}
 
 
@@ -55,8 +56,8 @@ OPERATED: dict[str, Any] = {**CALM, "operate_rate": 0.6}
 def run_slot_given_back_after_a_request(patch: pytest.MonkeyPatch) -> None:
     sent = Parking.sent
 
-    def lavish(self: Parking, item_id: str) -> Buckets:
-        taken = sent(self, item_id)
+    def lavish(self: Parking, item_id: str, now_ms: int) -> Buckets:
+        taken = sent(self, item_id, now_ms)
         self.release(parking.run_of(item_id))
         return taken
 
@@ -122,6 +123,25 @@ def burst_off_by_one(patch: pytest.MonkeyPatch) -> None:
 
 def throttle_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Parking, "set_tat", lambda self, bucket, tat_ns: None)
+
+
+def throttle_used_when_it_is_granted(patch: pytest.MonkeyPatch) -> None:
+    """What was granted at different moments goes out at one, when it has been read."""
+    take, use = Parking._take, Parking._use
+
+    def early(
+        self: Parking, item_id: str, function_id: str, steps: Buckets, starts: Buckets, now_ms: int
+    ) -> None:
+        take(self, item_id, function_id, steps, starts, now_ms)
+        for bucket in starts:
+            if parking.kind_of(bucket) == "t":
+                self._unsent[bucket] -= 1
+                use(self, bucket, now_ms)
+
+    patch.setattr(Parking, "_take", early)
+    patch.setattr(Parking, "_use", lambda self, bucket, now_ms: None)
+    patch.setattr(Parking, "_leave", lambda self, bucket: None)
+    patch.setattr(Parking, "_may_start", lambda self, bucket, now_ms: True)
 
 
 def throttle_without_an_alarm(patch: pytest.MonkeyPatch) -> None:
@@ -404,6 +424,7 @@ PLANTS: list[tuple[Plant, str, dict[str, Any]]] = [
     (release_of_a_run_wakes_nobody, "all of it has room|never ended", having(CALM, "runs")),
     (burst_off_by_one, "before the throttle", having(CALM, "throttle")),
     (throttle_forgotten_at_a_restart, "before the throttle", having(CRASHING, "throttle")),
+    (throttle_used_when_it_is_granted, "before the throttle", having(SLOW, "throttle")),
     (throttle_without_an_alarm, "all of it has room|never ended", having(CALM, "throttle")),
     (rate_limit_off_by_one, "passed the rate limit", having(CALM, "rate")),
     (rate_limit_not_read, "passed the rate limit", having(CRASHING, "rate")),

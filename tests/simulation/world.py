@@ -113,6 +113,8 @@ class World:
         app = drawn(app_error_rate, 0.0, 0.02, 0.1)
         self._skew_s = drawn(clock_skew_s, 0.0, 5.0)
         self._jumps = drawn(clock_jumps, False, False, False, True)
+        self._has_jumps = self._jumps
+        """Healed or not: no node gets a clock of its own then, which would be behind the one before it."""
         self.limits = drawn(None, TIGHT_LIMITS, *[Limits()] * 9)
         self.cron_catch_up = drawn(None, "skip", "one", "all")
         self._event_count = drawn(events, 5, 15, 40)
@@ -138,7 +140,12 @@ class World:
         delay_s = self.disk_faults.delay_s
         grant_ms = int(1000 * (240 if self.disk_faults.slow or disk else 0.2 + 100 * delay_s))
         self.auditor = Auditor(
-            replay, self.clock.domain_ms, self.seen, keep_ms=MARK_LIFETIME_MS, grant_ms=grant_ms
+            replay,
+            self.clock.domain_ms,
+            self.clock.true_ms,
+            self.seen,
+            keep_ms=MARK_LIFETIME_MS,
+            grant_ms=grant_ms,
         )
         self.network_faults = NetworkFaults(
             refused=app / 4,
@@ -225,7 +232,7 @@ class World:
 
     def _start_node(self) -> None:
         skew_ms = int(1000 * self._skew_s)
-        if skew_ms and not self._jumps:
+        if skew_ms and not self._has_jumps:
             self.clock.offset_ms = self.chance.randrange(-skew_ms, skew_ms)
         node = self.node = Node(self, len(self._nodes) + 1)
         self._nodes.append(node)

@@ -1,5 +1,82 @@
 """Durable functions in Python, for any server that speaks the Inngest protocol."""
 
-__all__ = ["__version__"]
+from ._config import Streaming
+from ._shells.current import ParallelMode
+from ._wire.types import JSON
+from .client import Inngest
+from .context import Context, ContextSync
+from .errors import Error, NonRetriableError, RetryAfterError, StepError
+from .events import Event, SendEventsResult
+from .flow_control import (
+    Batch,
+    Cancel,
+    Checkpointing,
+    Concurrency,
+    Debounce,
+    Priority,
+    RateLimit,
+    Singleton,
+    Throttle,
+    Timeouts,
+)
+from .function import Function
+from .group import Group, GroupSync
+from .middleware import (
+    Middleware,
+    MiddlewareSync,
+    StepMemos,
+    TransformOutputResult,
+    TransformOutputStepInfo,
+)
+from .serializer import PydanticSerializer, Serializer
+from .step import FetchResponse, ReceivedSignal, Step, StepSync
+from .triggers import Trigger, TriggerCron, TriggerEvent
+
+SyncStep = StepSync
+"""Another name of `StepSync`."""
+
+__all__ = [
+    "JSON",
+    "Batch",
+    "Cancel",
+    "Checkpointing",
+    "Concurrency",
+    "Context",
+    "ContextSync",
+    "Debounce",
+    "Error",
+    "Event",
+    "FetchResponse",
+    "Function",
+    "Group",
+    "GroupSync",
+    "Inngest",
+    "Middleware",
+    "MiddlewareSync",
+    "NonRetriableError",
+    "ParallelMode",
+    "Priority",
+    "PydanticSerializer",
+    "RateLimit",
+    "ReceivedSignal",
+    "RetryAfterError",
+    "SendEventsResult",
+    "Serializer",
+    "Singleton",
+    "Step",
+    "StepError",
+    "StepMemos",
+    "StepSync",
+    "Streaming",
+    "SyncStep",
+    "Throttle",
+    "Timeouts",
+    "TransformOutputResult",
+    "TransformOutputStepInfo",
+    "Trigger",
+    "TriggerCron",
+    "TriggerEvent",
+    "__version__",
+]
 
 __version__ = "0.1.0"

@@ -483,7 +483,7 @@ async def test_a_run_that_was_cancelled_says_by_what() -> None:
         (
             {"throttle": {"limit": 1, "period": "1h"}},
             throttle.opens_at_ms,
-            lambda rate, tat_ns, now_ms: now_ms,
+            lambda rate, tat_ns, now_ms, granted: now_ms,
             "throttle",
         ),
     ],

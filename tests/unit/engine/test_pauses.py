@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from inngest_server.engine import engine, pauses
-from inngest_server.engine.facts import FunctionPaused, FunctionResumed, RunAgain
+from inngest_server.engine.facts import FunctionPaused, FunctionResumed, JobAsked, RunAgain
 from inngest_server.engine.options import EngineOptions
 from inngest_server.engine.pauses import Resumed
 from inngest_server.events.records import EventRow
 from inngest_server.flow_control.records import PauseRow
+from inngest_server.jobs.filter import RunFilter
+from inngest_server.jobs.records import JobKind, JobRow
 from inngest_server.runs.facts import Answered, Returned
 from inngest_server.wire import json
 from tests.builders import DAY_MS, HOUR_MS
@@ -253,6 +255,18 @@ async def test_a_function_does_not_go_on_while_its_runs_are_still_being_cancelle
     assert await resume(office) == Resumed(was_paused=True, is_cancelling=False)
     assert office.desk.calls == []
     assert await status_of(office, call.item.run_id) == "Cancelled"
+
+
+async def test_a_job_of_somebody_does_not_hold_up_a_resume_whatever_its_name_is() -> None:
+    office = await open_office()
+    await office.send(PLACED)
+    await pause(office)
+    job_id = office.engine.next_id()
+    reply = office.engine.ask(JobAsked(job_id, JobKind.CANCEL, SLUG, pauses.REASON, RunFilter()))
+    await office.settle()
+    assert isinstance(await reply, JobRow)
+
+    assert await resume(office) == Resumed(was_paused=True, is_cancelling=False)
 
 
 async def test_a_pause_survives_syncs_and_restarts() -> None:

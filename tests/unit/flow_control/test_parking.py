@@ -58,7 +58,7 @@ class Lot:
     def release(self, *holders: str) -> list[str]:
         """Items that were sent, or runs, give back what they have."""
         for holder in holders:
-            self.table.sent(holder)
+            self.table.sent(holder, self.now_ms)
             self.table.release(holder)
         return self.grant()
 
@@ -70,7 +70,7 @@ def test_slots_are_granted_up_to_the_limit() -> None:
     lot = Lot({"a1": 2})
     assert [lot.park(item, A) for item in "xyz"] == [["x"], ["y"], []]
     assert lot.table.holders("a1") == ["x", "y"]
-    assert lot.table.is_granted("x", A, ())
+    assert lot.table.is_granted("x", A, (), T0_MS)
     assert lot.table.is_waiting("z", A, ())
     assert lot.table.set_of("z") == A
 
@@ -271,6 +271,7 @@ def test_a_throttle_lets_one_through_at_each_moment_and_says_when_the_next_is() 
     lot.now_ms += 1000
     lot.table.stir("t/f/1/")
     assert lot.grant() == ["y"]
+    lot.table.sent("y", lot.now_ms)
     assert lot.table.opens_at_ms("t/f/1/", lot.now_ms) == T0_MS + 2000
     lot.now_ms += 5000
     lot.table.stir("t/f/1/")
@@ -293,6 +294,7 @@ def test_older_ones_whose_throttle_is_shut_again_do_not_keep_a_newer_one_of_anot
     lot = Lot({"a/1": 3})
     lot.rates.update({"t/f/1/": SECOND, "t/f/2/": SECOND})
     lot.park("first", (), ("t/f/2/",))
+    lot.table.sent("first", lot.now_ms)
     for age, item in ((9, "x"), (8, "y")):
         lot.park(item, ("a/1",), ("t/f/2/",), age=age)
     for holder in ("p", "q", "r"):
@@ -311,7 +313,32 @@ def test_nothing_of_a_throttle_is_used_while_another_bucket_is_shut() -> None:
     assert lot.park("x", A, ("t/f/1/",)) == []
     assert lot.table.tat_ns("t/f/1/") == 0
     assert lot.release("holder") == ["x"]
+    lot.table.sent("x", lot.now_ms)
     assert lot.table.tat_ns("t/f/1/") == (T0_MS + 1000) * 1_000_000
+
+
+def test_a_throttle_counts_a_start_from_when_it_is_sent_and_keeps_its_place_until_then() -> None:
+    lot = Lot()
+    lot.rates["t/f/1/"] = SECOND
+    assert [lot.park(item, (), ("t/f/1/",)) for item in "xyz"] == [["x"], [], []]
+    lot.now_ms += 15_000  # So long it takes to read x.
+    lot.table.stir("t/f/1/")
+    assert lot.grant() == []
+
+    lot.table.sent("x", lot.now_ms)
+
+    assert lot.table.opens_at_ms("t/f/1/", lot.now_ms) == T0_MS + 16_000
+
+
+def test_a_start_that_was_granted_waits_on_if_its_throttle_was_made_slower_before_it_is_sent() -> None:
+    lot = Lot()
+    lot.rates["t/f/1/"] = Rate(1_000_000_000, 2_000_000_000)
+    assert [lot.park(item, (), ("t/f/1/",)) for item in "xy"] == [["x"], ["y"]]
+    lot.rates["t/f/1/"] = SECOND
+    lot.table.sent("x", lot.now_ms)
+
+    assert not lot.table.is_granted("y", (), ("t/f/1/",), lot.now_ms)
+    assert lot.table.is_granted("y", (), ("t/f/1/",), lot.now_ms + 1000)
 
 
 def test_nothing_of_a_paused_function_gets_a_slot_until_it_is_resumed() -> None:
@@ -483,7 +510,7 @@ class ParkingMachine(RuleBasedStateMachine):
     def grant(self) -> None:
         for item in self.lot.grant():
             self.model.take(item)
-            self.lot.table.sent(item)
+            self.lot.table.sent(item, self.lot.now_ms)
 
     @rule(steps=STEPS, starts=STARTS, function_id=st.sampled_from([F, G]), age=st.integers(0, 5))
     def arrive(self, steps: Buckets, starts: Buckets, function_id: str, age: int) -> None:

@@ -98,6 +98,9 @@ COMMANDS: Final = {
     "fork": "Start a run with results of another one, some of them replaced, and execute the rest.",
     "jobs": "Show what is being done to many runs at once, and stop it.",
     "explain": "Say why a run is not running, or what became of an event.",
+    "history": "Print what runs did, as lines of JSON that `inngest replay` reads.",
+    "replay": "Check that the code of an app still follows what runs did.",
+    "lint": "Find in source code what makes an Inngest function behave differently when it is called again.",
     "doctor": "Check the database: that nothing is lost, stuck, left behind or damaged. --repair mends it.",
     "version": "Print the version.",
 }
@@ -110,9 +113,12 @@ OPERANDS: Final = {
     "rerun": "RUN_ID",
     "fork": "RUN_ID",
     "explain": "RUN_ID | EVENT_ID",
+    "history": "[RUN_ID ...]",
+    "replay": "FILE ...",
+    "lint": "[FILE | FOLDER ...]",
 }
 """Commands that take words besides flags, and how the help writes those."""
-CLIENTS: Final = ("clock", "pause", "resume", "jobs", "rerun", "fork", "explain")
+CLIENTS: Final = ("clock", "pause", "resume", "jobs", "rerun", "fork", "explain", "history")
 """Commands that ask a running server for something, with `cli/client.py`."""
 GLOBAL: Final = ("json", "verbose", "log-level")
 """Flags that may also stand before the command."""
@@ -127,6 +133,8 @@ def asking(value: T) -> dict[str, T]:
 
 
 LISTENING, APPS, KEYS, ASKING = "Listening", "Apps", "Keys", "What to do, and which server is asked"
+LOOKING = "What is looked for, and how it is told"
+FOLLOWING = "Which app is asked, and what counts"
 STORAGE, RUNS, LOGS = "Storage", "Runs", "Configuration and logs"
 NO_EFFECT, NOT_BUILT = "Accepted, without effect here", "Not built yet: a server with these refuses to start"
 NO_POSTGRES = "there is no PostgreSQL to pool connections to"
@@ -193,11 +201,89 @@ FLAGS: Final = (
         help="Start nothing, and say what would be kept.",
     ),
     Flag(
+        name="function",
+        group=ASKING,
+        takes="SLUG",
+        defaults={"history": None},
+        help="The latest runs of this function, besides those that are named.",
+    ),
+    Flag(
+        name="limit",
+        group=ASKING,
+        kind=Kind.NUMBER,
+        minimum=1,
+        maximum=1_000,
+        defaults={"history": 20},
+        help="How many runs of the function.",
+    ),
+    Flag(
+        name="status",
+        group=ASKING,
+        choices=("scheduled", "running", "completed", "failed", "cancelled"),
+        defaults={"history": None},
+        help="Only runs of the function that stand so. One of scheduled, running, completed, failed, "
+        "cancelled.",
+    ),
+    Flag(
         name="server",
         group=ASKING,
         takes="URL",
         defaults=asking(None),
         help="The server. Without it, the one that runs on --sqlite-dir, else http://127.0.0.1:8288.",
+    ),
+    Flag(
+        name="select",
+        group=LOOKING,
+        takes="RULES",
+        kind=Kind.LIST,
+        defaults={"lint": None},
+        help="Look for these only: codes, names or beginnings of codes, such as ING001,ING01. ING is every "
+        "rule. Without it, all but those that the reference calls opt-in.",
+    ),
+    Flag(
+        name="ignore",
+        group=LOOKING,
+        takes="RULES",
+        kind=Kind.LIST,
+        defaults={"lint": None},
+        help="Do not look for these.",
+    ),
+    Flag(
+        name="exclude",
+        group=LOOKING,
+        takes="PATTERNS",
+        kind=Kind.LIST,
+        defaults={"lint": None},
+        help="Leave out files and folders of these names or paths, such as tests,*_pb2.py.",
+    ),
+    Flag(
+        name="format",
+        group=LOOKING,
+        choices=("text", "json", "github"),
+        defaults={"lint": "text"},
+        help="Text for people, one JSON object, or annotations of GitHub.",
+    ),
+    Flag(
+        name="explain",
+        group=LOOKING,
+        takes="RULE",
+        defaults={"lint": None},
+        help="Say what a rule finds and why, and look at nothing.",
+    ),
+    Flag(
+        name="url",
+        short="u",
+        group=FOLLOWING,
+        takes="URL",
+        defaults={"replay": None},
+        help="Where the app serves its functions, such as http://localhost:8000/api/inngest.",
+    ),
+    Flag(
+        name="compare-output",
+        group=FOLLOWING,
+        kind=Kind.SWITCH,
+        defaults={"replay": False},
+        help="Count it as a difference when a function returns something else than the run did.",
     ),
     Flag(
         name="host",
@@ -292,11 +378,12 @@ FLAGS: Final = (
         name="signing-key",
         group=KEYS,
         takes="KEY",
-        defaults={"start": None, "doctor": None, **asking(None)},
+        defaults={"start": None, "doctor": None, "replay": None, **asking(None)},
         help="Secret shared with the apps: hex of even length, as `openssl rand -hex 32` makes it. Other "
         "users of this machine can read a flag; prefer the variable or a file.",
         help_of={
             "doctor": "Key of the server that runs on the directory; one for development needs none.",
+            "replay": "Key of the app; one in development mode needs none.",
             **asking("Key of the server; one for development needs none."),
         },
     ),
@@ -420,7 +507,7 @@ FLAGS: Final = (
         name="config",
         group=LOGS,
         takes="FILE",
-        defaults={**both(None), "doctor": None, **asking(None)},
+        defaults={**both(None), "doctor": None, "replay": None, **asking(None)},
         help="File with these flags as keys. Without it inngest.json, .yaml, .yml, .toml or .properties is "
         "looked for in the working directory and the directories above it.",
     ),
@@ -443,8 +530,12 @@ FLAGS: Final = (
         name="json",
         group=LOGS,
         kind=Kind.SWITCH,
-        defaults={**both(False), "doctor": False, **asking(False)},
-        help_of={"doctor": "Report as one JSON object.", **asking("Print the server's answer as it is.")},
+        defaults={**both(False), "doctor": False, "replay": False, **asking(False)},
+        help_of={
+            **dict.fromkeys(("doctor", "replay"), "Report as one JSON object."),
+            **asking("Print the server's answer as it is."),
+            "history": "Changes nothing: what is printed is JSON.",
+        },
         help="Log as JSON even on a terminal. Without a terminal the log always is.",
     ),
     Flag(

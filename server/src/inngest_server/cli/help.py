@@ -78,6 +78,19 @@ neither kept nor replaced is executed again.
 
 An event has a line for each function that it concerns: which run it started, or which rule kept it from that.
 """,
+    "history": """\
+  inngest history 01M7XS5QAHR7NVEGQZWEPCV45A > histories.jsonl
+  inngest history --function shop-fulfil --limit 50 > histories.jsonl
+
+Histories have the events, results and errors of the runs as they are stored: keep them as you keep those.
+""",
+    "replay": """\
+  inngest replay histories.jsonl --url http://localhost:8000/api/inngest
+
+No step is executed: the app is asked what it would do next, and each step is answered from the history.
+What the function does outside of its steps is done. The exit status is 0 when all runs follow, 1 when one
+does not, and 2 when the app could not be asked.
+""",
     "clock": """\
   inngest clock                          what time it is there, and what comes next
   inngest clock +3d                      forward, through everything that is due on the way
@@ -89,6 +102,23 @@ An event has a line for each function that it concerns: which run it started, or
   inngest clock stop                     end a move that is under way
 
 The server must be one for development. Its time never goes back.
+""",
+    "lint": """\
+  inngest lint                          every Python file in this folder and below
+  inngest lint app/functions.py         one file; helpers are followed into the files that are given
+  inngest lint --select ING001,ING002   only these rules
+  inngest lint --explain ING010         what a rule is about
+  inngest lint --format github          in a workflow
+
+A function is called again for each of its steps. What it does outside of steps happens each time, and must
+give the same result: no clock, no chance, no network. The code is read, not executed.
+
+  started = datetime.now()                                                                    # not so
+  started = await ctx.step.run("started", lambda: datetime.now().isoformat())                 # but so
+
+A comment at the end of the line says that you know better: # inngest: ignore[ING001]
+Settings of a project stand in its pyproject.toml: [tool.inngest.lint] with select, ignore and exclude.
+The exit status is 0 when nothing was found, 1 when something was, and 2 when nothing could be looked at.
 """,
     "doctor": """\
   inngest doctor --sqlite-dir /var/lib/inngest

@@ -49,6 +49,14 @@ def _run(words: Sequence[str]) -> int:
     config = resolve(command, arguments.flags, os.environ, Path.cwd())
     if command in CLIENTS:
         return _ask_server(config, arguments.operands)
+    if command == "lint":
+        from inngest_server.cli.lint import lint
+
+        return lint(config, arguments.operands)
+    if command == "replay":
+        from inngest_server.cli.replay import replay
+
+        return replay(config, arguments.operands)
     if command == "doctor":
         from inngest_server.cli.doctor import doctor
 
@@ -60,7 +68,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _ask_server(config: Config, words: Sequence[str]) -> int:
     """Do a command that asks a running server; the exit status is 1 when that refuses."""
-    from inngest_server.cli import again, clock, explain, jobs, pausing
+    from inngest_server.cli import again, clock, explain, history, jobs, pausing
     from inngest_server.cli.client import NOT_DONE, ServerRefusedError
 
     commands = {
@@ -69,6 +77,7 @@ def _ask_server(config: Config, words: Sequence[str]) -> int:
         "rerun": again.again,
         "fork": again.again,
         "explain": explain.explain,
+        "history": history.history,
         "jobs": jobs.jobs,
         "clock": clock.clock,
     }

@@ -141,6 +141,7 @@ def _usage(engine: Engine, bucket: str, function_id: str) -> Usage:
         [_holder(engine, one) for one in holders[:HOLDERS_MAX]],
         functions.rate_of(bucket, function_id),
         slots.tat_ns(bucket),
+        slots.unsent(bucket),
     )
 
 

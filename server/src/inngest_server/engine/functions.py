@@ -4,7 +4,7 @@ Shared by all shards of a node and changed only when a sync was committed or the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from inngest_server.apps.config import ConcurrencyLimit, FunctionConfig, Throttle
@@ -17,6 +17,8 @@ from inngest_server.flow_control.rate_limit import RateRule, rate_rule
 from inngest_server.flow_control.singleton import SingletonRule, singleton_rule
 from inngest_server.flow_control.throttle import Rate, Throttled, throttled
 from inngest_server.wire import json
+
+NO_BUCKETS: tuple[Buckets, Buckets] = ((), ())
 
 
 class Former(NamedTuple):
@@ -43,6 +45,8 @@ class Function:
     rate: RateRule | None = None
     """By which its starts are dropped."""
     singleton: SingletonRule | None = None
+    fixed_buckets: tuple[Buckets, Buckets] | None = None
+    """Those of a request and those of a start, where they are the same for every event."""
 
     @property
     def id(self) -> str:
@@ -73,7 +77,7 @@ class Function:
     @property
     def is_limited(self) -> bool:
         """Whether its requests may have to wait for slots."""
-        return bool(self.limits or self.throttle or self.former_limits or self.former_throttles)
+        return self.fixed_buckets != NO_BUCKETS
 
     def step_buckets(self, event: dict[str, Any], now_ms: int) -> Buckets:
         """In which a request of a run on this event needs a slot; sorted."""
@@ -90,12 +94,16 @@ class Function:
         throttles = (*((self.throttle,) if self.throttle else ()), *self.former_throttles)
         return tuple(sorted({one.bucket(event, now_ms) for one in throttles}))
 
+    def start_buckets(self, event: dict[str, Any], now_ms: int) -> Buckets:
+        """In which the start of a run on this event needs room besides; sorted."""
+        return tuple(sorted((*self.run_buckets(event, now_ms), *self.throttle_buckets(event, now_ms))))
+
 
 def make_function(row: FunctionRow, app_name: str, former: Sequence[Former] = ()) -> Function:
     """The usable form of a stored row, whose configuration was valid when it was stored."""
     config = FunctionConfig.from_json(json.parse(row.config))
     function_id = row.function_id
-    return Function(
+    function = Function(
         row,
         config,
         app_name,
@@ -107,6 +115,9 @@ def make_function(row: FunctionRow, app_name: str, former: Sequence[Former] = ()
         rate_rule(function_id, config),
         singleton_rule(function_id, config),
     )
+    if function.has_keys:
+        return function
+    return replace(function, fixed_buckets=(function.step_buckets({}, 0), function.start_buckets({}, 0)))
 
 
 class Functions:
@@ -187,9 +198,8 @@ class Functions:
 
     def limit_of(self, bucket: str, function_id: str) -> int | None:
         """The present limit of a bucket for a function; None when it has no such limit any more."""
-        if kind_of(bucket) == "s":
-            return 1
-        return self._limits.get((function_id, bucket.rpartition("/")[0]))
+        limit = self._limits.get((function_id, bucket.rpartition("/")[0]))
+        return 1 if limit is None and kind_of(bucket) == "s" else limit
 
     def rate_of(self, bucket: str, function_id: str) -> Rate | None:
         """The present rate of a throttle's bucket for its function; None when it is throttled no more."""

@@ -209,7 +209,7 @@ class Live:
 
     def _may_be_idle(self, run: Run) -> None:
         run_id = run.id
-        if self.find_run(run_id) is not run or run.content is None:
+        if run.content is None or self.find_run(run_id) is not run:
             return
         if _is_under_way(run):
             return  # Its answer will be decided soon.

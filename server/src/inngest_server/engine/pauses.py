@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from inngest_server.engine import jobs, sending
 from inngest_server.flow_control.parking import pause_bucket
 from inngest_server.flow_control.records import PauseRow
-from inngest_server.jobs.records import JobKind, JobRow
+from inngest_server.jobs.filter import RunFilter
+from inngest_server.jobs.records import JobRow
 from inngest_server.runs.placement import shard_of
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 
 HELD_MAX_MS = 7 * 24 * 3_600_000
 """After this time the runs that a paused function had are cancelled. Source: features-2, 2-PAU-03."""
-JOB_NAME = "function paused"
-"""Of the jobs that cancel what a paused function had, and the reason that these runs show."""
+REASON = "function paused"
+"""What the runs show that were cancelled because their function is paused, and the name of that job.
+
+No job that somebody asked for gives a reason, so by this one a pause's own are known.
+"""
 
 
 class InFlight(StrEnum):
@@ -105,8 +109,8 @@ def _arm(live: Live, row: PauseRow) -> None:
 
 def _cancel_runs(work: Work, function_id: str, now_ms: int) -> None:
     # One more than the present moment: what was made in this millisecond was made before the pause.
-    jobs.ask_cancel_job(work, function_id, JOB_NAME, now_ms + 1, now_ms, reason=JOB_NAME)
+    jobs.ask_cancel_job(work, function_id, REASON, now_ms + 1, now_ms, reason=REASON)
 
 
 def _is_of_pause(job: JobRow, function_id: str) -> bool:
-    return job.function_id == function_id and job.kind == JobKind.CANCEL and job.name == JOB_NAME
+    return job.function_id == function_id and RunFilter.from_json(job.filter).reason == REASON

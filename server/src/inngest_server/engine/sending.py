@@ -7,7 +7,7 @@ up: its slots for the whole run, and the throttle.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inngest_server.engine import timeouts
 from inngest_server.engine.facts import Pending, SlotsFreed
@@ -34,8 +34,6 @@ GRANTS_PER_SLICE = 25
 as when throttles open, a limit is raised or a function is resumed."""
 GRANTS_PER_BATCH = 250
 """In one batch: who gets slots may end at once, as it waited too long, and so give them to the next."""
-_NO_EVENT: dict[str, Any] = {}
-"""For limits without keys: then an event need not be parsed."""
 METER_KEPT_MS = 1_000
 """For how long what a throttle was used is kept beyond its meaning, so that a busy one's row stays."""
 
@@ -82,7 +80,7 @@ def _has_slots(work: Work, run: Run, item: ItemRow, now_ms: int) -> bool:
     elif not is_paused and item.state != ItemState.PARKED:
         return True
     slots = work.live.slots
-    if slots.is_granted(item.item_id, steps, starts) and not is_paused:
+    if slots.is_granted(item.item_id, steps, starts, now_ms) and not is_paused:
         return True
     if item.state == ItemState.PARKED and slots.is_waiting(item.item_id, steps, starts):
         return False  # It was woken without slots; it still waits for the same ones.
@@ -100,14 +98,17 @@ def _has_slots(work: Work, run: Run, item: ItemRow, now_ms: int) -> bool:
 
 def _set_of(function: Function, run: Run, is_start: bool, now_ms: int) -> tuple[Buckets, Buckets]:
     """The buckets in which a request of the run needs room now: of a request, and of a start."""
-    event = run.loaded.event if function.has_keys else _NO_EVENT
-    steps = function.step_buckets(event, now_ms)
+    if function.fixed_buckets is not None:
+        steps, starts = function.fixed_buckets  # The event need not be parsed.
+    else:
+        event = run.loaded.event
+        steps = function.step_buckets(event, now_ms)
+        starts = function.start_buckets(event, now_ms) if is_start else ()
     if not is_start:
         return steps, ()
-    starts = {*function.run_buckets(event, now_ms), *function.throttle_buckets(event, now_ms)}
     if run.terms is not None and run.terms.singleton:
-        starts.add(f"s/{run.terms.singleton}")
-    return steps, tuple(sorted(starts))
+        starts = tuple(sorted((*starts, f"s/{run.terms.singleton}")))
+    return steps, starts
 
 
 def give_back(work: Work, run: Run, item_id: str) -> None:
@@ -136,7 +137,7 @@ def _send(work: Work, run: Run, item: ItemRow, now_ms: int) -> None:
         work.apply(run, decision, now_ms)
         return
     work.put_item(run, sent)
-    starts = slots.sent(item.item_id)
+    starts = slots.sent(item.item_id, now_ms)
     if run.row.started_at_ms is None:
         run.row = started(run.row, now_ms)
         work.batch.put(run.row)
@@ -149,25 +150,19 @@ def _send(work: Work, run: Run, item: ItemRow, now_ms: int) -> None:
 
 
 def _keep_start(work: Work, function: Function, run: Run, starts: Buckets) -> None:
-    """Store what the start of a run took: the slots that it holds until its end, and the throttle's use.
-
-    A throttle that was granted to others besides, who are not sent yet, is stored as used by them too.
-    """
+    """Store what the start of a run took: the slots that it holds until its end, and the throttle's use."""
     if held := work.live.slots.held_by(run.id):
         set_run_slots(work, run, held)
     for bucket in starts:
-        # Its use may have passed and be forgotten by now: the run's event had to be read after the grant.
-        if kind_of(bucket) == "t" and (tat_ns := work.live.slots.tat_ns(bucket)):
-            row = MeterRow(bucket, function.row.shard, tat_ns)
+        if kind_of(bucket) == "t":
+            row = MeterRow(bucket, function.row.shard, work.live.slots.tat_ns(bucket))
             work.live.meters[bucket] = row
             work.put(row)
 
 
 def set_run_slots(work: Work, run: Run, buckets: Buckets) -> None:
     """Store which slots a run holds until its end."""
-    terms = run.terms or TermsRow(
-        run.id, run.row.shard, priority_ms=0, start_by_ms=None, singleton="", slots="", callers=""
-    )
+    terms = run.terms or TermsRow(run.id, run.row.shard, start_by_ms=None, singleton="", slots="")
     run.terms = terms._replace(slots="\n".join(buckets))
     work.put(run.terms)
 
@@ -177,8 +172,7 @@ def place_of(run: Run) -> tuple[int, str]:
 
     Internal event ids tell the order of runs of one millisecond: that in which their events were sent.
     """
-    earlier_ms = run.terms.priority_ms if run.terms is not None else 0
-    return run.row.created_at_ms - earlier_ms, run.row.event_id
+    return run.row.created_at_ms - run.row.priority_ms, run.row.event_id
 
 
 def rank_of(run: Run, item: ItemRow) -> Rank:

@@ -124,8 +124,7 @@ def _scheduled(shot: RunSnapshot, item: ItemRow | None) -> Gate:
 
 
 def _priority(shot: RunSnapshot, place: Place | None) -> Gate:
-    priority_ms = shot.terms.priority_ms if shot.terms is not None else 0
-    facts = [Fact("priority", priority_ms // 1000, "s"), *_place_facts(place)]
+    facts = [Fact("priority", shot.row.priority_ms // 1000, "s"), *_place_facts(place)]
     if place is None and shot.function.config.priority_key is None:
         return Gate(id="priority", verdict=Verdict.SKIP, says="is in no line")
     return Gate(
@@ -154,7 +153,7 @@ def _throttle(
     key, rate = _key_of_throttle(shot, bucket), usage.rate
     if rate is None:
         return Gate(id=gate_id, verdict=Verdict.PASS, says="limits it no more")
-    opens_at_ms = throttle.opens_at_ms(rate, usage.tat_ns, now_ms)
+    opens_at_ms = throttle.opens_at_ms(rate, usage.tat_ns, now_ms, usage.unsent)
     every_ms = rate.emission_ns // NS_PER_MS
     facts = [Fact("every", every_ms, "ms"), Fact("burst", rate.tolerance_ns // max(rate.emission_ns, 1))]
     text = key.text if key is not None and key.hash else None

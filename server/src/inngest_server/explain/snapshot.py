@@ -65,6 +65,8 @@ class Usage(NamedTuple):
     rate: Rate | None = None
     """Of a throttle."""
     tat_ns: int = 0
+    unsent: int = 0
+    """Starts that a throttle was granted to and that were not sent yet."""
 
 
 class SetAside(NamedTuple):

@@ -7,7 +7,8 @@ takes all or none; an item that cannot is *parked*. Buckets have kinds, which th
   the item holds the slot while its request is under way;
 * `r/`: concurrency of whole runs, and `s/`: a singleton; the run holds the slot from its first request to
   its end;
-* `t/`: throttle; it is open when the rate allows a start, which uses it up: nothing is given back;
+* `t/`: throttle; it is open when the rate allows a start. The start uses it up, at the moment at which it is
+  sent and not when it is granted, for its run may have to be read in between; until then it keeps its place;
 * `p/`: a paused function; in the set of each of its items, and shut while it is paused.
 
 There is one queue for each (function, buckets of a request, buckets of a start), the smallest rank first. A
@@ -25,7 +26,7 @@ rows of items, terms and meters are, and loading them builds this table again.
 """
 
 import heapq
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import NamedTuple
@@ -134,6 +135,8 @@ class Parking:
         self._watchers: dict[str, _Watchers] = {}
         self._stirred: dict[str, None] = {}
         self._tats_ns: dict[str, int] = {}
+        self._unsent: Counter[str] = Counter()
+        """Starts that a throttle was granted to, and that were not sent yet."""
         self._metered: dict[str, None] = {}
         self._numbers = count(1)
 
@@ -147,9 +150,14 @@ class Parking:
         """The buckets in which an item or a run holds a slot."""
         return self._held.get(holder, ())
 
-    def is_granted(self, item_id: str, steps: Buckets, starts: Buckets) -> bool:
-        """Whether the item got this very set and has not been sent yet."""
-        return self._granted.get(item_id) == (steps, starts)
+    def is_granted(self, item_id: str, steps: Buckets, starts: Buckets, now_ms: int) -> bool:
+        """Whether the item got this very set, has not been sent yet, and may be now.
+
+        The rate of its throttle may have been lowered since.
+        """
+        if self._granted.get(item_id) != (steps, starts):
+            return False
+        return all(self._may_start(bucket, now_ms) for bucket in starts if kind_of(bucket) == "t")
 
     def is_waiting(self, item_id: str, steps: Buckets, starts: Buckets) -> bool:
         """Whether the item waits for this very set."""
@@ -278,15 +286,21 @@ class Parking:
         """
         for bucket in self._granted.pop(holder, _NOTHING)[1]:
             if kind_of(bucket) == "t":
-                self._use_not(bucket)
+                self._leave(bucket)
+                self.stir(bucket)
         queue = self._waiting.pop(holder, None)  # Its entry in the heap is skipped when it comes up.
         if queue is not None and self._head(queue) is None:
             self._close(queue)
         self._give_back(holder)
 
-    def sent(self, item_id: str) -> Buckets:
+    def sent(self, item_id: str, now_ms: int) -> Buckets:
         """Note that a granted item is under way; returns the buckets of starts that it was granted."""
-        return self._granted.pop(item_id, _NOTHING)[1]
+        starts = self._granted.pop(item_id, _NOTHING)[1]
+        for bucket in starts:
+            if kind_of(bucket) == "t":
+                self._leave(bucket)
+                self._use(bucket, now_ms)
+        return starts
 
     def stir(self, bucket: str) -> None:
         """Say that a bucket may have room for another reason than a release. Call `grant` afterwards."""
@@ -326,6 +340,10 @@ class Parking:
         """How far a throttle is used up; 0 when it never was."""
         return self._tats_ns.get(bucket, 0)
 
+    def unsent(self, bucket: str) -> int:
+        """How many starts a throttle was granted to that were not sent yet."""
+        return self._unsent[bucket]
+
     def set_tat(self, bucket: str, tat_ns: int) -> None:
         self._tats_ns[bucket] = tat_ns
         self._metered[bucket] = None
@@ -356,7 +374,7 @@ class Parking:
     # The rest is how.
 
     def _opens_at_ms(self, bucket: str, rate: Rate, now_ms: int) -> int:
-        return throttle.opens_at_ms(rate, self._tats_ns.get(bucket, 0), now_ms)
+        return throttle.opens_at_ms(rate, self._tats_ns.get(bucket, 0), now_ms, self._unsent[bucket])
 
     def _give_back(self, holder: str) -> None:
         for bucket in self._held.pop(holder, ()):
@@ -372,7 +390,7 @@ class Parking:
             queue = self._next(bucket, now_ms)
             if queue is None:
                 return
-            other = self._find_shut(queue, now_ms)
+            other = self._find_shut(queue, bucket, now_ms)
             if other is not None:
                 self._watch(queue, other)
                 continue
@@ -394,7 +412,7 @@ class Parking:
                 head = self._head(first)
                 if head is None or least is None or head > least:
                     break
-                shut = self._find_shut(first, now_ms)
+                shut = self._find_shut(first, other, now_ms)
                 if shut is None:
                     found, least = first, head
                     break
@@ -431,12 +449,12 @@ class Parking:
                 self._watch(queue, bucket)  # Its first item left.
         return None
 
-    def _find_shut(self, queue: _Queue, now_ms: int) -> str | None:
+    def _find_shut(self, queue: _Queue, known_open: str, now_ms: int) -> str | None:
         function_id = queue.function_id
         if self._is_paused(function_id):
             return pause_bucket(function_id)
         for bucket in reversed(queue.buckets):  # In a shared one more turns would come to nothing.
-            if self.is_shut(bucket, function_id, now_ms):
+            if bucket != known_open and self.is_shut(bucket, function_id, now_ms):
                 return bucket
         return None
 
@@ -501,25 +519,30 @@ class Parking:
         kept: list[str] = []
         for bucket in starts:
             if kind_of(bucket) == "t":
-                self._use(bucket, function_id, now_ms)
+                self._unsent[bucket] += 1  # Whoever waits for it gets an alarm when this one is sent.
             else:
                 kept.append(bucket)
         if kept:
             self.hold(run_of(item_id), tuple(kept))
 
-    def _use(self, bucket: str, function_id: str, now_ms: int) -> None:
-        rate = self._rate_of(bucket, function_id)
+    # A throttle is of one function, which its name says.
+
+    def _may_start(self, bucket: str, now_ms: int) -> bool:
+        """Whether one of those that a throttle was granted to may start now."""
+        rate, tat_ns = self._rate_of(bucket, bucket.split("/")[1]), self._tats_ns.get(bucket, 0)
+        return rate is None or throttle.opens_at_ms(rate, tat_ns, now_ms) <= now_ms
+
+    def _use(self, bucket: str, now_ms: int) -> None:
+        rate = self._rate_of(bucket, bucket.split("/")[1])
         if rate is not None:
             self._tats_ns[bucket] = throttle.start(rate, self._tats_ns.get(bucket, 0), now_ms)
-            self._metered[bucket] = None
 
-    def _use_not(self, bucket: str) -> None:
-        """Take back the last `_use` of a throttle, which no run has started on."""
-        rate = self._rate_of(bucket, bucket.split("/")[1])
-        if rate is not None and bucket in self._tats_ns:
-            self._tats_ns[bucket] = throttle.never_started(rate, self._tats_ns[bucket])
-            self._metered[bucket] = None
-            self.stir(bucket)
+    def _leave(self, bucket: str) -> None:
+        """One that a throttle was granted to is sent, or will not be."""
+        self._unsent[bucket] -= 1
+        if not self._unsent[bucket]:
+            del self._unsent[bucket]
+        self._metered[bucket] = None
 
 
 def run_of(item_id: str) -> str:

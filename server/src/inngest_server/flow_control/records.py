@@ -16,8 +16,6 @@ class TermsRow(NamedTuple):
 
     run_id: str
     shard: int
-    priority_ms: int
-    """By how much earlier than it was made the run takes its place among those that wait."""
     start_by_ms: int | None
     """When it is cancelled if nothing of it was sent before."""
     singleton: str

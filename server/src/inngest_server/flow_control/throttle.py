@@ -44,9 +44,12 @@ def throttled(function_id: str, throttle: Throttle) -> Throttled:
     return Throttled(f"t/{function_id}/{hash_of(throttle.key or '')}", rate_of(throttle), key)
 
 
-def opens_at_ms(rate: Rate, tat_ns: int, now_ms: int) -> int:
-    """When a run may start: now, or the first millisecond that the rate allows."""
-    allowed, moment_ns = _take(rate, tat_ns, now_ms)
+def opens_at_ms(rate: Rate, tat_ns: int, now_ms: int, granted: int = 0) -> int:
+    """When a run may start: now, or the first millisecond that the rate allows.
+
+    `granted` others may start and have not yet: that is counted as if they did now.
+    """
+    allowed, moment_ns = _take(rate, tat_ns, now_ms, granted)
     return now_ms if allowed else gcra.in_ms(moment_ns)
 
 
@@ -57,15 +60,12 @@ def start(rate: Rate, tat_ns: int, now_ms: int) -> int:
     return new_tat_ns
 
 
-def never_started(rate: Rate, tat_ns: int) -> int:
-    """The theoretical arrival time without one of the starts that led to this one."""
-    return max(0, tat_ns - rate.emission_ns)
-
-
-def _take(rate: Rate, tat_ns: int, now_ms: int) -> tuple[bool, int]:
+def _take(rate: Rate, tat_ns: int, now_ms: int, granted: int = 0) -> tuple[bool, int]:
     now_ns = now_ms * gcra.NS_PER_MS
     if tat_ns > now_ns + rate.tolerance_ns:
         # This rate cannot have led to it, but a slower one that was configured before; who raised it does not
         # want to wait for that. A bound that moves with the present would never be reached.
         tat_ns = 0
+    if granted:
+        tat_ns = max(now_ns, tat_ns) + granted * rate.emission_ns
     return gcra.take(tat_ns, now_ns, rate.emission_ns, rate.tolerance_ns)

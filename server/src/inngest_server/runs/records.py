@@ -53,6 +53,8 @@ class RunRow(NamedTuple):
     """Of a run on a batch of events, of which `event_id` is the first."""
     original_run_id: str | None = None
     """The run of which this one is a rerun, a replay or a fork."""
+    priority_ms: int = 0
+    """By how much earlier than it was made the run takes its place among those that wait."""
 
 
 class BatchedEventRow(NamedTuple):

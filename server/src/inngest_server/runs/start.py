@@ -64,6 +64,10 @@ def start_run(
     `singleton` names the lock that it holds. `shift_ms` moves instants in the configuration, which are of the
     app's clock.
     """
+    content = Content(event.body, tuple([one.body for one in further]))
+    earlier_ms = 0
+    if config.priority_key:
+        earlier_ms = priority_ms(config.priority_key, content.event, now_ms, max_s=priority_max_s)
     row = RunRow(
         run_id=run_id,
         shard=shard,
@@ -79,6 +83,7 @@ def start_run(
         ended_at_ms=None,
         output=None,
         batch_id=batch_id,
+        priority_ms=earlier_ms,
     )
     item = ItemRow(
         item_id=f"{run_id}.0",
@@ -96,32 +101,22 @@ def start_run(
         sent_at_ms=0,
         slots="",
     )
-    content = Content(event.body, tuple([one.body for one in further]))
     waits = _cancel_waits(row, config, content, now_ms, shift_ms) if config.cancel else ()
-    terms = _terms(row, config, content, item.due_at_ms, singleton, priority_max_s, callers)
+    terms = _terms(row, config, item.due_at_ms, singleton, callers)
     others = [BatchedEventRow(run_id, n, shard, one.internal_id) for n, one in enumerate(further, start=1)]
     return NewRun(row, item, waits, content, terms, tuple(others))
 
 
 def _terms(
-    row: RunRow,
-    config: FunctionConfig,
-    content: Content,
-    due_at_ms: int,
-    singleton: str,
-    priority_max_s: int,
-    callers: Sequence[str],
+    row: RunRow, config: FunctionConfig, due_at_ms: int, singleton: str, callers: Sequence[str]
 ) -> TermsRow | None:
     """What is bound to the configuration of this moment; a start timeout runs from when it may start."""
     start_ms = config.timeouts.start_ms
-    earlier_ms = 0
-    if config.priority_key:
-        earlier_ms = priority_ms(config.priority_key, content.event, row.created_at_ms, max_s=priority_max_s)
-    if start_ms is None and not earlier_ms and not singleton and not callers:
+    if start_ms is None and not singleton and not callers:
         return None
     start_by_ms = None if start_ms is None else due_at_ms + start_ms
     others = "\n".join(callers)
-    return TermsRow(row.run_id, row.shard, earlier_ms, start_by_ms, singleton, slots="", callers=others)
+    return TermsRow(row.run_id, row.shard, start_by_ms, singleton, slots="", callers=others)
 
 
 def _cancel_waits(

@@ -2,7 +2,7 @@
 
 from inngest_server.api.access import Access
 from inngest_server.api.router import Handler, Route
-from inngest_server.api.ui import clock, explain, functions, jobs, runs
+from inngest_server.api.ui import clock, explain, functions, histories, jobs, runs
 
 
 def ui_routes() -> list[Route]:
@@ -16,10 +16,12 @@ def ui_routes() -> list[Route]:
         _route("POST", "/functions/{slug}/resume", functions.resume),
         _route("POST", "/functions/{slug}/replay", jobs.replay),
         _route("POST", "/functions/{slug}/cancel", jobs.cancel),
+        _route("GET", "/functions/{slug}/runs", histories.list_run_ids),
         _route("GET", "/jobs", jobs.list_jobs),
         _route("GET", "/jobs/{job_id}", jobs.get_job),
         _route("DELETE", "/jobs/{job_id}", jobs.delete_job),
         _route("GET", "/runs/{run_id}/explain", explain.explain_one_run),
+        _route("GET", "/runs/{run_id}/history", histories.get_history),
         _route("POST", "/runs/{run_id}/rerun", runs.rerun),
         _route("POST", "/runs/{run_id}/fork", runs.fork),
     ]

@@ -2,6 +2,7 @@
 
 ALTER TABLE runs ADD COLUMN batch_id TEXT;
 ALTER TABLE runs ADD COLUMN original_run_id TEXT;
+ALTER TABLE runs ADD COLUMN priority_ms INTEGER NOT NULL DEFAULT 0;
 -- A mark remembers more than event ids now.
 ALTER TABLE marks RENAME COLUMN internal_id TO value;
 
@@ -19,7 +20,6 @@ CREATE INDEX batched_events_by_event ON batched_events (event_id, run_id);
 CREATE TABLE terms (
     run_id TEXT NOT NULL PRIMARY KEY,
     shard INTEGER NOT NULL,
-    priority_ms INTEGER NOT NULL,
     start_by_ms INTEGER,
     singleton TEXT NOT NULL,
     slots TEXT NOT NULL,

@@ -1,0 +1,36 @@
+"""Onboarding with plain WSGI: a mail at once and another a day later.
+
+    INNGEST_DEV=1 .venv/bin/python examples/wsgi/app.py
+
+In another terminal:
+
+    .venv/bin/inngest dev -u http://127.0.0.1:8000/api/inngest --no-discovery
+    curl http://localhost:8288/e/test -d '{"name": "app/account.created", "data": {"email": "a@example.com"}}'
+"""
+
+from datetime import timedelta
+from wsgiref.simple_server import make_server
+
+import inngest
+import inngest.wsgi
+
+client = inngest.Inngest(app_id="onboarding")
+
+
+@client.create_function(fn_id="onboard", trigger=inngest.TriggerEvent(event="app/account.created"))
+def onboard(ctx: inngest.ContextSync) -> str:
+    email = str(ctx.event.data["email"])
+    ctx.step.run("send welcome", send_mail, email, "Welcome!")
+    ctx.step.sleep("let a day pass", timedelta(days=1))
+    return ctx.step.run("send tips", send_mail, email, "Three things to try first")
+
+
+def send_mail(to: str, subject: str) -> str:
+    """Where your mail service would be. A step whose result is stored is not run again."""
+    return f"sent {subject!r} to {to}"
+
+
+app = inngest.wsgi.serve(client, [onboard])
+
+if __name__ == "__main__":
+    make_server("127.0.0.1", 8000, app).serve_forever()

@@ -1,0 +1,1 @@
+"""What one call request comes to: pure, the same for asyncio and threads."""

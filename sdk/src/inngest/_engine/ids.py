@@ -1,0 +1,43 @@
+"""Identities of steps (protocol 4.5)."""
+
+from collections import Counter
+from dataclasses import dataclass
+from hashlib import sha1
+
+
+def hash_step_id(text: str) -> str:
+    """The id of a step on the wire: SHA-1 of its text, in hex."""
+    return sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StepId:
+    """`user_id` as the code has it; `index` counts its repetitions from 0; `hashed` names it on the wire."""
+
+    user_id: str
+    index: int
+    hashed: str
+
+    @property
+    def text(self) -> str:
+        """As people read it: `charge`, and `charge:1` for its second use."""
+        return f"{self.user_id}:{self.index}" if self.index else self.user_id
+
+
+class StepIds:
+    """Gives the steps of one request their identities, in the order in which the code comes to them."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._used: set[str] = set()
+
+    def next(self, user_id: str) -> StepId:
+        """The n-th use of an id, from 0, is hashed as `id`, `id:1`, `id:2`; texts in use are skipped."""
+        index = self._counts[user_id]
+        text = f"{user_id}:{index}" if index else user_id
+        while text in self._used:
+            index += 1
+            text = f"{user_id}:{index}"
+        self._counts[user_id] = index + 1
+        self._used.add(text)
+        return StepId(user_id, index, hash_step_id(text))

@@ -1,0 +1,42 @@
+"""What the adapters of all frameworks share: where to serve, and the parts of a request in one form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from .._config import DEFAULT_SERVE_PATH
+
+# What RFC 3986 allows in a path besides letters, digits and the escapes that `quote` never makes.
+_SAFE_IN_PATHS = "/:@!$&'()*+,;=~"
+
+
+def missing_library(library: str, *, extra: str) -> ImportError:
+    """The error of a module that needs a package which is not installed."""
+    return ImportError(
+        f"this part of the SDK needs the package {library}, which is not installed; install it, "
+        f'or from the repository the SDK with its extra: pip install "./sdk[{extra}]"',
+        name=library,
+    )
+
+
+def path_to_serve(serve_path: str | None) -> str:
+    """Where an app answers: the option, else INNGEST_SERVE_PATH, else /api/inngest; with a leading slash."""
+    path = serve_path or os.environ.get("INNGEST_SERVE_PATH") or DEFAULT_SERVE_PATH
+    return "/" + path.lstrip("/")
+
+
+def url_of(scheme: str, host: str, path: str | bytes, query: str) -> str:
+    """The address of a request; `path` is unquoted, as ASGI and WSGI give it, `query` is not."""
+    url = f"{scheme}://{host}{quote(path, safe=_SAFE_IN_PATHS)}"
+    return f"{url}?{query}" if query else url
+
+
+def headers_of(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Headers by lower-case name; the values of a repeated one are joined, as RFC 9110 section 5.3 says."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return headers

@@ -1,0 +1,502 @@
+"""Run an asynchronous function for one call request.
+
+The function runs as a task of its own. Each of its steps suspends, wherever it is awaited: in the function,
+in a `gather`, in a `TaskGroup`. When nothing has moved for some turns of the event loop, the code can go no
+further without a step, and what happens next is decided: stored results are handed out in the order in which
+they were stored, so that a replay sees every race end as it did; then the only new step is executed, or all
+are reported.
+
+A step is executed inside the task that awaits it, with that task's context variables. When the request has
+its answer, the function's tasks are cancelled: what is left of the code runs in a later request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from inngest._engine.answer import Answer
+from inngest._engine.call import CallRequest
+from inngest._engine.ids import StepId
+from inngest._engine.memos import Output, StepMemos
+from inngest._engine.ops import Op, run_complete
+from inngest._engine.session import Execute, Found, Missing, Place, Report, Session
+from inngest._wire.empty import EMPTY
+from inngest.context import Context, ReplayLogger, context_fields
+from inngest.group import Group
+from inngest.middleware import MiddlewareManager, TransformOutputResult, TransformOutputStepInfo
+from inngest.step import Step
+
+from .current import CURRENT_STEP, EXECUTING, PARALLEL_MODE, ParallelMode
+from .results import (
+    Checkpoints,
+    Wanted,
+    failed_function,
+    failed_op,
+    json_text,
+    read_result,
+    reported,
+    reread,
+    untyped,
+)
+from .run_log import RunLog, refuse_nested, unexpected
+
+if TYPE_CHECKING:
+    from inngest._http.api import Api
+    from inngest.client import Inngest
+    from inngest.function import Function
+
+QUIET_TURNS = 10
+"""Turns of the loop without news after which branches are taken to wait for steps.
+
+A `gather` or `TaskGroup` inside another needs two turns for each level until its steps appear or its end is
+seen. A step that comes later is found in the next request.
+"""
+QUIET_TURNS_ALONE = 2
+"""The same while only the function's own task has asked for steps."""
+FLUSH_AFTER_S = 0.05
+"""A result is saved at the latest when the code has not come to its next step by then."""
+TARGET_WAIT_S = 10.0
+"""How long a planned step may take to be reached again by the code before it."""
+BLOCKED_S = 1.0
+"""A plain function that keeps the event loop longer than that is worth a warning."""
+CANCEL_ROUNDS = 3
+CANCEL_ROUND_S = 1.0
+
+
+async def execute(
+    function: Function[Any],
+    call: CallRequest,
+    *,
+    client: Inngest,
+    middleware: MiddlewareManager,
+    api: Api,
+) -> Answer:
+    """Go on with a run until it needs the server: one step further, several with checkpoints, or to its end.
+
+    Raises only `CancelledError`, when the request was given up; the function's tasks are cancelled then.
+    """
+    memos = StepMemos.from_raw(call.steps)
+    run = _Run(function, call, memos, client, middleware, api)
+    try:
+        await middleware.run("transform_input", run.ctx, function, memos)
+        return await run.drive()
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # Of middleware: user code. The function's own errors are answered in `drive`.
+        run.log.failed(error)
+        return failed_function(error)
+    finally:
+        await run.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Parked:
+    """A step whose result is stored, and that waits for its turn."""
+
+    step: StepId
+    goes_alone: bool
+    output: asyncio.Future[Output]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A step without result."""
+
+    found: Found
+    go: asyncio.Future[None]
+    """Set when the step shall be executed."""
+    done: asyncio.Future[_Done]
+    """Set when it was executed, or given up by the code."""
+    result: asyncio.Future[Output]
+    """Set when the code may go on after it."""
+
+
+@dataclass(slots=True)
+class _Done:
+    value: object = None
+    error: Exception | None = None
+    given_up: bool = False
+
+
+@dataclass(eq=False)
+class _Run:
+    function: Function[Any]
+    call: CallRequest
+    memos: StepMemos
+    client: Inngest
+    middleware: MiddlewareManager
+    api: Api
+    parked: dict[str, _Parked] = field(default_factory=dict[str, "_Parked"])
+    waiting: dict[str, _Waiting] = field(default_factory=dict[str, "_Waiting"])
+
+    def __post_init__(self) -> None:
+        self.session = Session(self.call, self.memos)
+        self.checkpoints = Checkpoints.of(self.function, self.call)
+        self.log = RunLog(self.function, self.call, self.client)
+        step = Step(self.client, self)
+        logger = ReplayLogger(self.client.logger, self._is_replaying)
+        self.ctx = Context(**context_fields(self.call, logger, step, Group(self)))
+        self._loop = asyncio.get_running_loop()
+        self._main: asyncio.Task[Any] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._moves = 0
+        self._wake: asyncio.Future[None] | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._is_flush_due = False
+        self._has_branches = False
+        self._is_closed = False
+        self._has_begun = False
+        self._missing_since: float | None = None
+
+    # The side of the code: steps.
+
+    def step(self, wanted: Wanted) -> Coroutine[Any, Any, Any]:
+        """The step as the code awaits it."""
+        return self._step(wanted)
+
+    async def _step(self, wanted: Wanted) -> Any:
+        if self._is_closed:
+            await self._never()
+        refuse_nested(self, self.function.id, wanted.step_id)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        place = Place(*wanted.place) if wanted.place is not None else None
+        step = self.session.name(wanted.step_id, place)
+        if self.session.has(step):
+            output = await self._replay(step, task)
+            await self._after_replay()
+        else:
+            found = Found(wanted.op(step), wanted.work is not None, self._goes_alone(task), place)
+            output = await self._run_new(wanted, found)
+        return read_result(wanted, output, self.client.serializer)
+
+    async def _replay(self, step: StepId, task: asyncio.Task[Any]) -> Output:
+        is_only = task is self._main and not self.parked and not self.waiting
+        if is_only and self.session.is_next(step):
+            return self.session.take(step)
+        parked = _Parked(step, self._goes_alone(task), self._loop.create_future())
+        self.parked[step.hashed] = parked
+        self._moved()
+        try:
+            return await parked.output
+        finally:
+            self.parked.pop(step.hashed, None)
+
+    async def _run_new(self, wanted: Wanted, found: Found) -> Output:
+        new = self._loop.create_future
+        waiting = _Waiting(found, new(), new(), new())
+        hashed = found.op.step.hashed
+        self.waiting[hashed] = waiting
+        self._moved()
+        try:
+            await waiting.go
+            waiting.done.set_result(await self._execute(wanted, found))
+            return await waiting.result
+        finally:
+            self.waiting.pop(hashed, None)
+            if not waiting.done.done():  # A time-out in user code, for one.
+                waiting.done.set_result(_Done(given_up=True))
+            self._moved()
+
+    async def _execute(self, wanted: Wanted, found: Found) -> _Done:
+        """Execute the step's handler here, in the task that awaits it."""
+        step = found.op.step
+        assert wanted.work is not None
+        token = EXECUTING.set((self, step.text))
+        try:
+            arguments = self.session.input_of(step)
+            with self.middleware.around_step(step.text):
+                began = time.perf_counter()
+                if arguments is not None and wanted.redo is not None:
+                    value = wanted.redo(arguments)
+                else:
+                    value = wanted.work()
+                if inspect.isawaitable(value):
+                    value = await value
+                elif time.perf_counter() - began > BLOCKED_S:
+                    self.log.blocked(step, time.perf_counter() - began)
+            return _Done(untyped(value, wanted.output_type, self.client.serializer))
+        except Exception as error:
+            return _Done(error=error)
+        except SystemExit as error:
+            return _Done(error=RuntimeError(f"the step raised SystemExit: {error}"))
+        finally:
+            EXECUTING.reset(token)
+
+    def _goes_alone(self, task: asyncio.Task[Any]) -> bool:
+        """Whether the code goes on after this step while others are still running.
+
+        A step that is itself the task, as in `gather(step.run(...), ...)`, is one of several that the code
+        waits for; a branch of the user's own goes on by itself.
+        """
+        if task is not self._main:
+            self._has_branches = True
+        mode = PARALLEL_MODE.get()
+        if mode is not None:
+            return mode is ParallelMode.RACE
+        coroutine: object = task.get_coro()
+        return getattr(coroutine, "cr_code", None) is not _Run._step.__code__
+
+    # The other side: deciding.
+
+    async def drive(self) -> Answer:
+        """Run the function until there is an answer."""
+        await self.middleware.run("before_memoization")
+        await self._after_replay()
+        self._main = self._loop.create_task(self._call_function())
+        self._main.add_done_callback(self._moved)
+        while True:
+            await self._settle()
+            answer = await self._next(self._main)
+            if answer is not None:
+                return answer
+
+    async def _next(self, main: asyncio.Task[Any]) -> Answer | None:
+        if self._is_flush_due and not main.done():
+            return await self._flush()
+        if main.done():
+            return await self._finish(main)
+        if self.parked:
+            self._hand_out()
+            return None
+        match self.session.decide([one.found for one in self.waiting.values()]):
+            case Execute(found):
+                return await self._run_step(self.waiting[found.op.step.hashed])
+            case Report(ops):
+                return await self._flush() or await self._report(ops)
+            case Missing():
+                return await self._await_target()
+            case None:
+                return None
+
+    async def _call_function(self) -> Any:
+        CURRENT_STEP.set(self.ctx.step)
+        handler: Any = self.function.handler
+        try:
+            if self.function.takes_step:
+                return await handler(self.ctx, self.ctx.step)
+            return await handler(self.ctx)
+        except SystemExit as error:  # Out of a task it would end the whole process.
+            raise RuntimeError(f"the function raised SystemExit: {error}") from error
+
+    async def _settle(self) -> None:
+        """Return when the function has ended, or the code waits for steps and nothing moves any more."""
+        assert self._main is not None
+        while not self._main.done() and not self._is_flush_due:
+            if not self.parked and not self.waiting:
+                self._wake = self._loop.create_future()
+                await self._wake
+                continue
+            moves = self._moves
+            for _ in range(QUIET_TURNS if self._has_branches else QUIET_TURNS_ALONE):
+                await asyncio.sleep(0)
+                if moves != self._moves:
+                    break
+            else:
+                return
+
+    def _moved(self, _: object = None) -> None:
+        self._moves += 1
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _hand_out(self) -> None:
+        """Give out the next stored results: all that were awaited together, or one of a race."""
+        in_order = sorted(self.parked.values(), key=lambda one: self.session.position(one.step))
+        for number, parked in enumerate(in_order):
+            if parked.goes_alone and number > 0:
+                break
+            if not parked.output.done():
+                parked.output.set_result(self.session.take(parked.step))
+            del self.parked[parked.step.hashed]
+            if parked.goes_alone:
+                break
+        self._moved()
+
+    async def _run_step(self, waiting: _Waiting) -> Answer | None:
+        """Execute a step and say how the request ends, or None when the code goes on after it."""
+        if len(self.checkpoints.unsaved) >= self.checkpoints.buffered_steps_max:
+            answer = await self._flush()
+            if answer is not None:
+                return answer
+        self._warn_of_mismatch(waiting.found)
+        await self._begin()
+        waiting.go.set_result(None)
+        done = await waiting.done
+        if done.given_up:
+            return None
+        if done.error is not None:
+            return await self._fail_step(waiting.found, done.error)
+        return await self._complete_step(waiting, done.value)
+
+    async def _complete_step(self, waiting: _Waiting, value: object) -> Answer | None:
+        op = waiting.found.op
+        what = f"step {op.step.text!r} of {self.function.id!r}"
+        hooks = self.middleware.hooks("transform_output")
+        try:
+            text = json_text(what, value)
+            sent = text
+            may_continue = self.checkpoints.may_continue()
+            if hooks:
+                if not may_continue:
+                    await self.middleware.run("after_execution")
+                output = await self._transform(reread(text) if may_continue else value, None, op)
+                if output.error is not None:
+                    return await self._fail_step(waiting.found, output.error, is_transformed=True)
+                sent = json_text(what, output.output)
+            elif not may_continue:
+                await self.middleware.run("after_execution")
+        except Exception as error:
+            return await self._fail_step(waiting.found, error, is_transformed=True)
+        self.checkpoints.unsaved.append(op.to_json(sent))
+        if not may_continue or sent != text or waiting.result.done():
+            ops, self.checkpoints.unsaved = self.checkpoints.unsaved, []
+            return reported(ops)
+        waiting.result.set_result(Output(reread(text)))
+        self._flush_timer = self._loop.call_later(FLUSH_AFTER_S, self._make_flush_due)
+        return None
+
+    async def _fail_step(self, found: Found, error: Exception, *, is_transformed: bool = False) -> Answer:
+        self.log.failed(error, found.op.step)
+        await self.middleware.run("after_execution")
+        if not is_transformed:
+            output = await self._transform(EMPTY, error, found.op)
+            if output.error is not None:
+                error = output.error
+        op, headers = failed_op(found, error, self.call)
+        unsaved, self.checkpoints.unsaved = self.checkpoints.unsaved, []
+        return reported([*unsaved, op], headers)
+
+    async def _transform(self, value: object, error: Exception | None, op: Any) -> TransformOutputResult:
+        info = TransformOutputStepInfo(op.step.user_id, op.kind.value, op.opts) if op is not None else None
+        result = TransformOutputResult(error, value, info)
+        await self.middleware.run("transform_output", result)
+        return result
+
+    async def _report(self, ops: Sequence[Op]) -> Answer:
+        """Answer with steps that have no result yet; middleware may change what they ask for."""
+        await self.middleware.run("after_execution")
+        if self.middleware.hooks("transform_output"):
+            for op in ops:
+                await self._transform(EMPTY, None, op)
+        return reported([op.to_json() for op in ops])
+
+    async def _await_target(self) -> Answer | None:
+        """Let the code before the planned step take its time; without other branches it can go no further."""
+        self._missing_since = self._missing_since or time.monotonic()
+        left_s = self._missing_since + TARGET_WAIT_S - time.monotonic()
+        if self._has_branches and left_s > 0:
+            self._wake = self._loop.create_future()
+            await asyncio.wait([self._wake], timeout=left_s)
+            return None
+        error = unexpected(self.function.id, self.call.target, [one.found for one in self.waiting.values()])
+        self.log.failed(error)
+        return failed_function(error)
+
+    # The end.
+
+    async def _finish(self, main: asyncio.Task[Any]) -> Answer:
+        """The answer for a function that has returned or raised."""
+        if main.cancelled():
+            return await self._fail(RuntimeError("the function cancelled itself"))
+        error = main.exception()
+        if isinstance(error, Exception):
+            return await self._fail(error)
+        if error is not None:
+            return await self._fail(RuntimeError(f"the function raised {type(error).__name__}: {error}"))
+        self._warn_of_mismatch(None)
+        await self._begin()
+        value: object = main.result()
+        try:
+            what = f"function {self.function.id!r}"
+            if inspect.isawaitable(value):
+                json_text(what, value)
+            value = untyped(value, self.function.output_type, self.client.serializer)
+            await self.middleware.run("after_execution")
+            result = await self._transform(value, None, None)
+            if result.error is not None:
+                return await self._fail(result.error, is_transformed=True)
+            text = json_text(what, result.output)
+        except Exception as error:
+            return await self._fail(error, is_transformed=True)
+        unsaved, self.checkpoints.unsaved = self.checkpoints.unsaved, []
+        return reported([*unsaved, run_complete(text)]) if unsaved else Answer(200, text)
+
+    async def _fail(self, error: Exception, *, is_transformed: bool = False) -> Answer:
+        answer = await self._flush()
+        if answer is not None:
+            return answer
+        self.log.failed(error)
+        if not is_transformed:
+            await self._begin()
+            await self.middleware.run("after_execution")
+            result = await self._transform(EMPTY, error, None)
+            error = result.error or error
+        return failed_function(error)
+
+    async def close(self) -> None:
+        """Cancel what is left of the function: it goes on in a later request."""
+        self._is_closed = True
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        if self._main is not None:
+            self._tasks.add(self._main)
+        for _ in range(CANCEL_ROUNDS):
+            running = [task for task in self._tasks if not task.done()]
+            if not running:
+                break
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=CANCEL_ROUND_S)
+        else:
+            self.log.went_on("do not catch CancelledError without raising it again")
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # Seen: what code does while it is cancelled is nobody's result.
+
+    async def _never(self) -> NoReturn:
+        """The request has its answer: whoever asks for another step waits to be cancelled."""
+        await self._loop.create_future()
+        raise AssertionError("nobody sets this future")
+
+    # Checkpoints.
+
+    def _make_flush_due(self) -> None:
+        self._is_flush_due = True
+        self._moved()
+
+    async def _flush(self) -> Answer | None:
+        """Save results that are not saved; an answer when the request has to end with them."""
+        self._is_flush_due = False
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        if not self.checkpoints.unsaved:
+            return None
+        status = await self.api.checkpoint(self.call.run_id, self.checkpoints.body())
+        return self.checkpoints.answered(status)
+
+    # Hooks and log.
+
+    def _is_replaying(self) -> bool:
+        return self.session.is_replaying
+
+    async def _after_replay(self) -> None:
+        """Tell middleware when the last stored result was handed out."""
+        if not self.session.is_replaying:
+            await self._begin()
+
+    async def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            await self.middleware.run("after_memoization")
+            await self.middleware.run("before_execution")
+
+    def _warn_of_mismatch(self, new: Found | None) -> None:
+        if not self._has_branches and not self.parked:  # Branches that lost a race leave results behind.
+            self.log.mismatched(self.session, new)

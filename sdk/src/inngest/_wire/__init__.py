@@ -1,0 +1,1 @@
+"""Shapes of the wire: JSON, durations, headers, signatures and the registration body."""

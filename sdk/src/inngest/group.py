@@ -1,0 +1,180 @@
+"""Steps in parallel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ._shells.current import PARALLEL_MODE, ParallelMode
+
+if TYPE_CHECKING:
+    from ._shells.aio import _Run  # pyright: ignore[reportPrivateUsage]
+    from ._shells.threads import _RunSync  # pyright: ignore[reportPrivateUsage]
+
+__all__ = ["Group", "GroupSync", "ParallelMode"]
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+
+
+class Group:
+    """`ctx.group` of an asynchronous function."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    @overload
+    async def parallel(
+        self,
+        callables: tuple[Callable[[], Awaitable[T1]], Callable[[], Awaitable[T2]]],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2]: ...
+
+    @overload
+    async def parallel(
+        self,
+        callables: tuple[
+            Callable[[], Awaitable[T1]], Callable[[], Awaitable[T2]], Callable[[], Awaitable[T3]]
+        ],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2, T3]: ...
+
+    @overload
+    async def parallel(
+        self,
+        callables: tuple[
+            Callable[[], Awaitable[T1]],
+            Callable[[], Awaitable[T2]],
+            Callable[[], Awaitable[T3]],
+            Callable[[], Awaitable[T4]],
+        ],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2, T3, T4]: ...
+
+    @overload
+    async def parallel(
+        self,
+        callables: tuple[
+            Callable[[], Awaitable[T1]],
+            Callable[[], Awaitable[T2]],
+            Callable[[], Awaitable[T3]],
+            Callable[[], Awaitable[T4]],
+            Callable[[], Awaitable[T5]],
+        ],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2, T3, T4, T5]: ...
+
+    @overload
+    async def parallel(
+        self,
+        callables: tuple[Callable[[], Awaitable[T]], ...],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T, ...]: ...
+
+    async def parallel(
+        self,
+        callables: tuple[Callable[[], Awaitable[Any]], ...],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[Any, ...]:
+        """Run branches at the same time; their results in the order of the branches.
+
+        Each branch is called without arguments: `lambda: ctx.step.run(...)`, or a function of several steps.
+        With `ParallelMode.RACE` a branch goes on as soon as its own step is done; otherwise after the steps
+        of all branches that run at that time. When branches fail, the error of the first is raised once all
+        have ended.
+
+        `asyncio.gather` and `asyncio.TaskGroup` work with steps as well.
+        """
+        token = PARALLEL_MODE.set(parallel_mode or ParallelMode.WAIT)
+        try:
+            tasks = [asyncio.ensure_future(_awaited(branch)) for branch in callables]
+        finally:
+            PARALLEL_MODE.reset(token)
+        try:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return tuple(results)
+
+
+async def _awaited(branch: Callable[[], Awaitable[T]]) -> T:
+    """A task of its own for a branch: it starts with the group's context variables."""
+    return await branch()
+
+
+class GroupSync:
+    """`ctx.group` of a plain function."""
+
+    def __init__(self, run: _RunSync) -> None:
+        self._run = run
+
+    @overload
+    def parallel(
+        self,
+        callables: tuple[Callable[[], T1], Callable[[], T2]],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2]: ...
+
+    @overload
+    def parallel(
+        self,
+        callables: tuple[Callable[[], T1], Callable[[], T2], Callable[[], T3]],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2, T3]: ...
+
+    @overload
+    def parallel(
+        self,
+        callables: tuple[Callable[[], T1], Callable[[], T2], Callable[[], T3], Callable[[], T4]],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2, T3, T4]: ...
+
+    @overload
+    def parallel(
+        self,
+        callables: tuple[
+            Callable[[], T1], Callable[[], T2], Callable[[], T3], Callable[[], T4], Callable[[], T5]
+        ],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T1, T2, T3, T4, T5]: ...
+
+    @overload
+    def parallel(
+        self,
+        callables: tuple[Callable[[], T], ...],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[T, ...]: ...
+
+    def parallel(
+        self,
+        callables: tuple[Callable[[], Any], ...],
+        *,
+        parallel_mode: ParallelMode | None = None,
+    ) -> tuple[Any, ...]:
+        """Run branches at the same time; their results in the order of the branches.
+
+        Each step of a branch gets a request, and so a thread, of its own. Modes and errors as with
+        `Group.parallel`.
+        """
+        return self._run.parallel(callables, parallel_mode or ParallelMode.WAIT)

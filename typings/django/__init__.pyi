@@ -1,0 +1,3 @@
+"""The part of Django that the SDK's adapter and its tests use; Django itself ships no types."""
+
+def setup(set_prefix: bool = True) -> None: ...
