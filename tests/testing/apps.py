@@ -3,6 +3,7 @@
 A function takes the event and `Steps`, whose methods give what a step gave, or leave the function by `Leave`.
 """
 
+import asyncio
 import json
 import os
 import urllib.request
@@ -92,6 +93,9 @@ class Steps:
     def fetch(self, name: str, url: str) -> Any:
         return self._open(name, "Gateway", url=url, method="GET")
 
+    def infer(self, name: str, url: str, key: str) -> Any:
+        return self._open(name, "AIGateway", url=url, auth_key=key, format="openai-chat", body={"model": "m"})
+
     def parallel(self, **codes: Callable[[], Any]) -> dict[str, Any]:
         missing = [name for name in codes if not self.has(name)]
         for name in missing:
@@ -103,7 +107,7 @@ class Steps:
 
 
 class App:
-    """Functions by id, on the event of their name unless other triggers are given; both kinds of callables."""
+    """Functions by id, on the event of their name unless other triggers are given."""
 
     def __init__(self, name: str = "shop", **functions: Handler) -> None:
         self.name = name
@@ -181,7 +185,10 @@ class App:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         host = dict(scope["headers"])[b"host"].decode()
         url = f"{scope['scheme']}://{host}{scope['path']}"
-        status, value = self.answer(scope["method"], url, scope["query_string"].decode(), body)
+        given = scope["method"], url, scope["query_string"].decode(), body
+        status, value = (
+            await asyncio.to_thread(self.answer, *given) if given[0] == "PUT" else self.answer(*given)
+        )
         headers = [(name.encode(), text.encode()) for name, text in self.HEADERS]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": json.dumps(value).encode()})

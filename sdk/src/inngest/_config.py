@@ -97,7 +97,7 @@ def resolve(
         or _origin("INNGEST_EVENT_API_BASE_URL", given.get("INNGEST_EVENT_API_BASE_URL"))
         or both
         or event_default,
-        env=env or given.get("INNGEST_ENV") or None,
+        env=_header_text("env (INNGEST_ENV)", env or given.get("INNGEST_ENV") or None),
         event_key=event_key or given.get("INNGEST_EVENT_KEY") or None,
         signing_key=signing_key or given.get("INNGEST_SIGNING_KEY") or None,
         signing_key_fallback=signing_key_fallback or given.get("INNGEST_SIGNING_KEY_FALLBACK") or None,
@@ -207,6 +207,13 @@ def _read_streaming(text: str) -> Streaming:
             return Streaming.DISABLE
         case _:
             raise ConfigError(f'INNGEST_STREAMING is {text!r}; it has to be "force" or "disable"')
+
+
+def _header_text(what: str, text: str | None) -> str | None:
+    """What is sent as a header has to be ASCII on one line."""
+    if text is not None and not (text.isascii() and text.isprintable()):
+        raise ConfigError(f"{what} is {text!r}; it has to be printable ASCII")
+    return text
 
 
 def _origin(what: str, url: str | None) -> str | None:

@@ -80,7 +80,7 @@ class Step:
     @overload
     def run(
         self, step_id: str, handler: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[object, None, T]: ...
 
     @overload
     def run(
@@ -89,17 +89,17 @@ class Step:
         handler: Callable[[*Ts], Awaitable[T]],
         *handler_args: *Ts,
         output_type: object,
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[object, None, T]: ...
 
     @overload
     def run(
         self, step_id: str, handler: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[object, None, T]: ...
 
     @overload
     def run(
         self, step_id: str, handler: Callable[[*Ts], T], *handler_args: *Ts, output_type: object
-    ) -> Coroutine[Any, Any, T]: ...
+    ) -> Coroutine[object, None, T]: ...
 
     def run(
         self,
@@ -108,7 +108,7 @@ class Step:
         *args: Any,
         output_type: object = EMPTY,
         **kwargs: Any,
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> Coroutine[object, None, Any]:
         """Execute `handler(*args, **kwargs)` once and store what it returns; tried again when it raises.
 
         The result has to have a JSON form. With a serializer on the client, `output_type` names its type. The
@@ -119,11 +119,11 @@ class Step:
         """
         return self._run.step(_run_wanted(step_id, handler, args, kwargs, output_type, caller(1)))
 
-    def sleep(self, step_id: str, duration: Duration) -> Coroutine[Any, Any, None]:
+    def sleep(self, step_id: str, duration: Duration) -> Coroutine[object, None, None]:
         """Go on after `duration` (milliseconds, `timedelta`, or text such as "2 days"), a year at most."""
         return self._run.step(_sleep_wanted(step_id, duration, caller(1)))
 
-    def sleep_until(self, step_id: str, until: datetime | str) -> Coroutine[Any, Any, None]:
+    def sleep_until(self, step_id: str, until: datetime | str) -> Coroutine[object, None, None]:
         """Go on at a moment; at once when it is past. Without a zone it is local time of this process."""
         return self._run.step(_sleep_until_wanted(step_id, until, caller(1)))
 
@@ -135,12 +135,12 @@ class Step:
         event: str,
         if_exp: str | None = None,
         timeout: Duration,
-    ) -> Coroutine[Any, Any, Event | None]: ...
+    ) -> Coroutine[object, None, Event | None]: ...
 
     @overload
     def wait_for_event(
         self, step_id: str, options: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, Event | None]: ...
+    ) -> Coroutine[object, None, Event | None]: ...
 
     def wait_for_event(
         self,
@@ -151,7 +151,7 @@ class Step:
         if_exp: str | None = None,
         match: str | None = None,
         timeout: Duration | None = None,
-    ) -> Coroutine[Any, Any, Event | None]:
+    ) -> Coroutine[object, None, Event | None]:
         """The first event of that name which is received from now on, or None after `timeout`.
 
         `if_exp` may refer to the event that started the run as `event`, and to the awaited one as `async`.
@@ -162,7 +162,7 @@ class Step:
 
     def wait_for_signal(
         self, step_id: str, *, signal: str, timeout: Duration, on_conflict: str = "fail"
-    ) -> Coroutine[Any, Any, ReceivedSignal | None]:
+    ) -> Coroutine[object, None, ReceivedSignal | None]:
         """The signal of that name, or None after `timeout`.
 
         Only one run may wait for a name: `on_conflict` is "fail", or "replace" to take it from the other.
@@ -178,7 +178,7 @@ class Step:
         timeout: Duration | None = None,
         user: Mapping[str, object] | None = None,
         v: str | None = None,
-    ) -> Coroutine[Any, Any, T]:
+    ) -> Coroutine[object, None, T]:
         """Run another function with `data` as its event's data, and return its result.
 
         Raises:
@@ -197,14 +197,14 @@ class Step:
         timeout: Duration | None = None,
         user: Mapping[str, object] | None = None,
         v: str | None = None,
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> Coroutine[object, None, Any]:
         """As `invoke`, of a function that is not at hand: `app_id` is this app's own if left out."""
         full_id = f"{app_id or self._client.app_id}-{function_id}"
         return self._run.step(_invoke_wanted(step_id, full_id, EMPTY, data, timeout, user, v, caller(1)))
 
     def send_event(
         self, step_id: str, events: EventLike | Sequence[EventLike]
-    ) -> Coroutine[Any, Any, list[str]]:
+    ) -> Coroutine[object, None, list[str]]:
         """Send events, once; returns their ids in the same order."""
         place = caller(1)
 
@@ -222,7 +222,7 @@ class Step:
         headers: Mapping[str, str] | None = None,
         body: str | None = None,
         json: object = EMPTY,
-    ) -> Coroutine[Any, Any, FetchResponse]:
+    ) -> Coroutine[object, None, FetchResponse]:
         """Let the server make an HTTP request, while this app is free; any status is a result.
 
         Raises:
@@ -353,7 +353,7 @@ class AI:
 
     def infer(
         self, step_id: str, *, adapter: BaseAdapter, body: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, dict[str, Any]]:
+    ) -> Coroutine[object, None, dict[str, Any]]:
         """Let the server ask an AI provider, while this app is free; returns the provider's answer.
 
         Raises:
@@ -367,7 +367,7 @@ class AI:
         handler: Callable[P, Awaitable[T]],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Coroutine[Any, Any, T]:
+    ) -> Coroutine[object, None, T]:
         """As `step.run`, for a call of an AI library that this app makes itself; shown as such."""
         return self._run.step(_wrap_wanted(step_id, handler, args, kwargs, caller(1)))
 

@@ -83,8 +83,8 @@ class EncryptionMiddleware(MiddlewareSync):
 
     def transform_input(self, ctx: Context | ContextSync, function: Function[Any], steps: StepMemos) -> None:
         """Let the code see plain events and results."""
-        ctx.event.data = self._decrypt_data(ctx.event.data)
-        for event in ctx.events:
+        # `ctx.event` is also the first of `ctx.events`, unless other middleware has replaced one of them.
+        for event in {id(event): event for event in (ctx.event, *ctx.events)}.values():
             event.data = self._decrypt_data(event.data)
         for output in steps.values():
             output.data = self._decrypt_result(output.data)

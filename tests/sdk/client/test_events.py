@@ -47,7 +47,9 @@ def test_a_field_of_another_type_is_refused_by_name(fields: dict[str, Any], mess
         Event(**fields)
 
 
-@pytest.mark.parametrize("raw", [None, "a", 5, [], {}, {"data": {}}, {"name": None}, {"name": "a", "ts": "1"}])
+@pytest.mark.parametrize(
+    "raw", [None, "a", 5, [], {}, {"data": {}}, {"name": None}, {"name": "a", "ts": "1"}]
+)
 def test_what_is_no_event_is_not_read_as_one(raw: object) -> None:
     with pytest.raises(EventInvalidError):
         Event.from_raw(raw)

@@ -65,7 +65,10 @@ GOOD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"name": "Shown"}, {"name": "Shown"}),
     ({"idempotency": "event.data.id"}, {"idempotency": "event.data.id"}),
     ({"concurrency": 5}, {"concurrency": [{"limit": 5}]}),
-    ({"concurrency": Concurrency(limit=5, key="event.data.a")}, {"concurrency": [{"limit": 5, "key": "event.data.a"}]}),
+    (
+        {"concurrency": Concurrency(limit=5, key="event.data.a")},
+        {"concurrency": [{"limit": 5, "key": "event.data.a"}]},
+    ),
     (
         {"concurrency": [Concurrency(10, key="'openai'", scope="account"), Concurrency(1, scope="fn")]},
         {"concurrency": [{"limit": 10, "key": "'openai'", "scope": "account"}, {"limit": 1, "scope": "fn"}]},
@@ -92,10 +95,17 @@ GOOD: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"debounce": {"period": "5m", "timeout": "1h"}},
     ),
     (
-        {"batch_events": Batch(max_size=100, timeout=timedelta(seconds=5), key="event.data.a", if_exp="event.data.b")},
+        {
+            "batch_events": Batch(
+                max_size=100, timeout=timedelta(seconds=5), key="event.data.a", if_exp="event.data.b"
+            )
+        },
         {"batchEvents": {"maxSize": 100, "timeout": "5s", "key": "event.data.a", "if": "event.data.b"}},
     ),
-    ({"priority": Priority(run="event.data.vip ? 120 : 0")}, {"priority": {"run": "event.data.vip ? 120 : 0"}}),
+    (
+        {"priority": Priority(run="event.data.vip ? 120 : 0")},
+        {"priority": {"run": "event.data.vip ? 120 : 0"}},
+    ),
     (
         {"cancel": Cancel(event="b", if_exp="event.data.id == async.data.id", timeout="1h")},
         {"cancel": [{"event": "b", "if": "event.data.id == async.data.id", "timeout": "1h"}]},
@@ -103,14 +113,22 @@ GOOD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"cancel": [Cancel(event="b"), Cancel(event="c")]}, {"cancel": [{"event": "b"}, {"event": "c"}]}),
     ({"timeouts": Timeouts(start="10m", finish=3_600_000)}, {"timeouts": {"start": "10m", "finish": "1h"}}),
     ({"timeouts": Timeouts()}, {}),
-    ({"singleton": Singleton(mode="skip", key="event.data.a")}, {"singleton": {"mode": "skip", "key": "event.data.a"}}),
+    (
+        {"singleton": Singleton(mode="skip", key="event.data.a")},
+        {"singleton": {"mode": "skip", "key": "event.data.a"}},
+    ),
     (
         {"checkpointing": Checkpointing(max_runtime="60s", buffered_steps=3)},
         {"checkpoint": {"batch_steps": 3, "max_runtime": "60s"}},
     ),
     ({"checkpointing": False}, {}),
     (
-        {"trigger": [TriggerEvent(event="shop/*", expression="event.data.x > 1"), TriggerCron(cron="0 5 * * *")]},
+        {
+            "trigger": [
+                TriggerEvent(event="shop/*", expression="event.data.x > 1"),
+                TriggerCron(cron="0 5 * * *"),
+            ]
+        },
         {"triggers": [{"event": "shop/*", "expression": "event.data.x > 1"}, {"cron": "0 5 * * *"}]},
     ),
     (
@@ -127,7 +145,9 @@ GOOD: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("options", "wanted"), GOOD, ids=lambda value: str(value)[:60])
-def test_an_option_is_registered_as_the_protocol_has_it(options: dict[str, Any], wanted: dict[str, Any]) -> None:
+def test_an_option_is_registered_as_the_protocol_has_it(
+    options: dict[str, Any], wanted: dict[str, Any]
+) -> None:
     made = config(**options)
 
     assert {name: made.get(name) for name in wanted} == wanted
@@ -209,7 +229,10 @@ BAD: list[tuple[Any, str]] = [
         lambda: {"batch_events": Batch(max_size=2, timeout="1s"), "singleton": Singleton(mode="skip")},
         "singleton cannot",
     ),
-    (lambda: {"batch_events": Batch(max_size=2, timeout="1s"), "priority": Priority(run="1")}, "priority cannot"),
+    (
+        lambda: {"batch_events": Batch(max_size=2, timeout="1s"), "priority": Priority(run="1")},
+        "priority cannot",
+    ),
     (lambda: {"checkpointing": Checkpointing(buffered_steps=0)}, "1 to 1000"),
 ]
 
@@ -221,7 +244,7 @@ def test_what_the_server_would_refuse_is_refused_here(options: Any, message: str
 
 
 def test_an_error_names_the_function() -> None:
-    with pytest.raises(FunctionConfigInvalidError, match="^function 'fn': retries is 99"):
+    with pytest.raises(FunctionConfigInvalidError, match=r"^function 'fn': retries is 99"):
         config(retries=99)
 
 

@@ -142,12 +142,19 @@ def test_paths_come_from_argument_or_variable() -> None:
 def test_the_origin_comes_from_argument_or_variable() -> None:
     assert serving({"INNGEST_SERVE_ORIGIN": "https://e.org/"}).origin == "https://e.org"
     assert serving({"INNGEST_SERVE_HOST": "https://h.org"}).origin == "https://h.org"
-    assert serving({"INNGEST_SERVE_ORIGIN": "https://e.org"}, serve_origin="http://a:1").origin == "http://a:1"
+    assert (
+        serving({"INNGEST_SERVE_ORIGIN": "https://e.org"}, serve_origin="http://a:1").origin == "http://a:1"
+    )
 
 
 @pytest.mark.parametrize(
     ("value", "wanted"),
-    [("force", Streaming.FORCE), ("allow", Streaming.FORCE), ("false", Streaming.DISABLE), ("", Streaming.DISABLE)],
+    [
+        ("force", Streaming.FORCE),
+        ("allow", Streaming.FORCE),
+        ("false", Streaming.DISABLE),
+        ("", Streaming.DISABLE),
+    ],
 )
 def test_streaming_comes_from_its_variable(value: str, wanted: Streaming) -> None:
     assert serving({"INNGEST_STREAMING": value}).streaming is wanted

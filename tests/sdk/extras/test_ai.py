@@ -1,4 +1,4 @@
-"""Adapters of `inngest.experimental.ai`: where providers are, and how they want to be asked (protocol 5.7)."""
+"""Adapters of `inngest.experimental.ai`: where providers are, and how they are asked (protocol 5.7)."""
 
 import inspect
 from types import ModuleType

@@ -9,7 +9,9 @@ from inngest.connect import ConnectionState, connect
 def test_connect_says_that_workers_are_not_in_this_version() -> None:
     client = inngest.Inngest(app_id="shop", is_production=False)
 
-    with pytest.raises(inngest.Error, match="'shop', but this version .* has no workers over WebSocket") as error:
+    with pytest.raises(
+        inngest.Error, match=r"'shop', but this version .* has no workers over WebSocket"
+    ) as error:
         connect(apps=[(client, [])], instance_id="a", max_worker_concurrency=4)
 
     assert error.value.code == "connect_unavailable"

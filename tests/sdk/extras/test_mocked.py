@@ -156,7 +156,9 @@ def test_gathered_steps_and_the_steps_after_them(client: mocked.Inngest) -> None
 
 def test_parallel_steps_of_a_plain_function(client: mocked.Inngest) -> None:
     def order(ctx: inngest.ContextSync) -> Any:
-        return ctx.group.parallel((lambda: ctx.step.run("a", lambda: 1), lambda: ctx.step.run("b", lambda: 2)))
+        return ctx.group.parallel(
+            (lambda: ctx.step.run("a", lambda: 1), lambda: ctx.step.run("b", lambda: 2))
+        )
 
     assert mocked.trigger(function(order), EVENT, client).output == (1, 2)
 
@@ -327,7 +329,9 @@ def test_an_unstubbed_step_names_itself_and_how_to_stub_it(client: mocked.Innges
     def waits_too(ctx: inngest.ContextSync) -> None:
         ctx.step.wait_for_event("reply", event="reply", timeout=1000)
 
-    with pytest.raises(mocked.UnstubbedStepError, match=r"step 'reply' is not stubbed.*step_stubs=\{'reply': "):
+    with pytest.raises(
+        mocked.UnstubbedStepError, match=r"step 'reply' is not stubbed.*step_stubs=\{'reply': "
+    ):
         mocked.trigger(function(waits if kind == "async" else waits_too), EVENT, client)
 
 
@@ -364,7 +368,10 @@ def test_a_signal_gets_its_stub(client: mocked.Inngest) -> None:
 
     fn = function(order)
 
-    assert mocked.trigger(fn, EVENT, client, step_stubs={"go": {"by": "Ann"}}).output == ["go-7", {"by": "Ann"}]
+    assert mocked.trigger(fn, EVENT, client, step_stubs={"go": {"by": "Ann"}}).output == [
+        "go-7",
+        {"by": "Ann"},
+    ]
     assert mocked.trigger(fn, EVENT, client, step_stubs={"go": mocked.Timeout}).output is None
 
 

@@ -24,6 +24,8 @@ class Message:
     body: bytes = b""
     prefix: str = ""
     """Where the application is mounted; part of `target`."""
+    on_chunk: Callable[[bytes], object] = bool
+    """Called with each part of the answer's body as it comes."""
 
     @property
     def path(self) -> str:
@@ -77,6 +79,8 @@ class ASGIExchange:
 
         async def send(event: dict[str, Any]) -> None:
             sent.append(dict(event))
+            if event.get("body"):
+                message.on_chunk(event["body"])
             if event["type"] == "http.response.body" and not event.get("more_body"):
                 left.set()
 
@@ -130,7 +134,11 @@ class WSGIExchange:
 
         body: Iterable[bytes] = self.app(environ_of(message), start_response)
         try:
-            chunks = [chunk for chunk in body if chunk]
+            chunks: list[bytes] = []
+            for chunk in body:
+                if chunk:
+                    message.on_chunk(chunk)
+                    chunks.append(chunk)
         finally:
             close = getattr(body, "close", None)
             if close is not None:
@@ -176,7 +184,7 @@ class SocketExchange:
 
     async def __call__(self, message: Message) -> Reply:
         async with self.sent(message) as (connection, reader):
-            return await _read_reply(connection, reader)
+            return await _read_reply(connection, reader, message.on_chunk)
 
     @contextlib.asynccontextmanager
     async def sent(self, message: Message) -> AsyncIterator[tuple[h11.Connection, asyncio.StreamReader]]:
@@ -201,7 +209,9 @@ class SocketExchange:
                 await writer.wait_closed()
 
 
-async def _read_reply(connection: h11.Connection, reader: asyncio.StreamReader) -> Reply:
+async def _read_reply(
+    connection: h11.Connection, reader: asyncio.StreamReader, on_chunk: Callable[[bytes], object]
+) -> Reply:
     reply: Reply | None = None
     while True:
         event = connection.next_event()
@@ -213,6 +223,7 @@ async def _read_reply(connection: h11.Connection, reader: asyncio.StreamReader) 
                 reply = Reply(event.status_code, headers, [])
             case h11.Data() if reply is not None:
                 reply.chunks.append(bytes(event.data))
+                on_chunk(reply.chunks[-1])
             case h11.EndOfMessage() if reply is not None:
                 return reply
             case _:

@@ -68,12 +68,12 @@ async def test_mounted_at_a_path_of_its_own_it_answers_there(server: FakeServer)
     from starlette.applications import Starlette
     from starlette.routing import Mount
 
-    exchange = ASGIExchange(Starlette(routes=[Mount("/work", app_of(server))]))
+    exchange = ASGIExchange(Starlette(routes=[Mount("/jobs", app_of(server))]))
 
-    for target in ("/work/", "/work/api/inngest"):
+    for target in ("/jobs/", "/jobs/api/inngest"):
         assert (await exchange(Message("PUT", target, {}, b"{}"))).status == 200
     urls = [one.body["url"] for one in server.registrations]
-    assert urls == ["http://app.test/work/", "http://app.test/work/api/inngest"]
+    assert urls == ["http://app.test/jobs/", "http://app.test/jobs/api/inngest"]
 
 
 async def test_a_server_that_leaves_the_prefix_out_of_the_path_is_understood(server: FakeServer) -> None:

@@ -17,6 +17,7 @@ from tests.sdk.frameworks.calls import (
     call,
     functions_of,
     is_signed_with,
+    signature,
     step_hash,
 )
 from tests.sdk.frameworks.exchange import Exchange, Message, Reply
@@ -155,6 +156,34 @@ async def test_a_signed_call_is_answered_with_a_signature(
     assert is_signed_with(SIGNING_KEY, reply.headers["x-inngest-signature"], reply.body)
 
 
+async def test_a_signed_sync_can_be_answered_in_band(
+    adapter: Adapter, server: FakeServer, is_async: bool
+) -> None:
+    keys = {"is_production": True, "signing_key": SIGNING_KEY, "event_key": "none"}
+    body = json.dumps({"url": adapter.url}, separators=(",", ":")).encode()
+    headers = {
+        "x-inngest-signature": signature(SIGNING_KEY, body).encode(),
+        "x-inngest-sync-kind": b"in_band",
+    }
+    async with serving(adapter, server, is_async=is_async, **keys) as exchange:
+        reply = await exchange(Message("PUT", headers=headers, body=body))
+
+    assert (reply.status, reply.headers["x-inngest-sync-kind"]) == (200, "in_band")
+    assert json_of(reply)["framework"] == adapter.framework
+    assert is_signed_with(SIGNING_KEY, reply.headers["x-inngest-signature"], reply.body)
+    assert server.registrations == []
+
+
+async def test_a_trust_probe_is_answered_with_nothing(adapter: Adapter, server: FakeServer) -> None:
+    keys = {"is_production": True, "signing_key": SIGNING_KEY, "event_key": "none"}
+    headers = {"x-inngest-signature": signature(SIGNING_KEY, b"").encode()}
+    async with serving(adapter, server, is_async=False, **keys) as exchange:
+        reply = await exchange(Message("POST", "/api/inngest?probe=trust", headers))
+
+    assert (reply.status, reply.body) == (200, b"")
+    assert reply.headers["x-inngest-sdk"]
+
+
 @pytest.mark.parametrize("key", [None, OTHER_KEY], ids=["unsigned", "other-key"])
 async def test_in_production_nobody_else_can_call(
     adapter: Adapter, server: FakeServer, is_async: bool, key: str | None
@@ -188,18 +217,34 @@ async def test_a_header_that_is_no_utf_8_does_no_harm(adapter: Adapter, server: 
 
 
 @pytest.mark.parametrize("adapter", [one for one in ADAPTERS if one.streams], ids=str, indirect=True)
-async def test_a_streamed_answer_begins_at_once_and_ends_with_the_result(
+async def test_a_streamed_answer_begins_while_the_function_runs(
     adapter: Adapter, server: FakeServer, is_async: bool
 ) -> None:
-    options = {"streaming": inngest.Streaming.FORCE}
-    async with serving(adapter, server, is_async=is_async, options=options) as exchange:
-        reply = await exchange(call("add", {"a": 1, "b": 2}))
+    """The function ends only after the client has seen the first part of the answer."""
+    client = server.client()
+    has_begun = threading.Event()
+
+    @client.create_function(fn_id="slow", trigger=inngest.TriggerEvent(event="slow"))
+    def slow(ctx: inngest.ContextSync) -> bool:
+        return has_begun.wait(timeout=20)
+
+    @client.create_function(fn_id="slow", trigger=inngest.TriggerEvent(event="slow"))
+    async def slow_async(ctx: inngest.Context) -> bool:
+        return await asyncio.to_thread(has_begun.wait, timeout=20)
+
+    functions = [slow_async if is_async else slow]
+    message = call("slow")
+    message.on_chunk = lambda chunk: has_begun.set()
+    async with adapter.start(
+        [Serving(client, functions, {"streaming": inngest.Streaming.FORCE})]
+    ) as exchange:
+        reply = await exchange(message)
 
     assert reply.status == 201
     assert reply.headers["x-inngest-sdk"]
     answer = json.loads(reply.body)
-    body = json.loads(answer["body"]) if isinstance(answer["body"], str) else answer["body"]
-    assert (answer["status"], body[0]["data"]) == (206, 1)
+    assert answer["status"] == 200
+    assert json.loads(answer["body"]) is True
 
 
 @pytest.mark.parametrize("adapter", [one for one in ADAPTERS if not one.streams], ids=str, indirect=True)

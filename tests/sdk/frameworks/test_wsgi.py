@@ -44,10 +44,10 @@ async def test_everything_else_goes_to_the_other_application(server: FakeServer)
 
 
 async def test_mounted_at_a_path_of_its_own_it_answers_there(server: FakeServer) -> None:
-    reply = await WSGIExchange(app_of(server))(Message("PUT", "/work", {}, b"{}", prefix="/work"))
+    reply = await WSGIExchange(app_of(server))(Message("PUT", "/jobs", {}, b"{}", prefix="/jobs"))
 
     assert reply.status == 200
-    assert server.registrations[0].body["url"] == "http://app.test/work"
+    assert server.registrations[0].body["url"] == "http://app.test/jobs"
 
 
 async def test_a_body_that_comes_in_pieces_is_read_whole(server: FakeServer) -> None:

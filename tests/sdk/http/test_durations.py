@@ -38,7 +38,8 @@ def test_a_duration_is_read_in_each_of_its_forms(value: Any, wanted_ms: int) -> 
 
 
 @pytest.mark.parametrize(
-    "value", ["", "5", "5 parsecs", "s", "-5s", "1h foo", "1..5s", 1.5, None, True, [], -1, 10**30, "9" * 400 + "s"]
+    "value",
+    ["", "5", "5 parsecs", "s", "-5s", "1h foo", "1..5s", 1.5, None, True, [], -1, 10**30, "9" * 400 + "s"],
 )
 def test_what_is_no_duration_is_refused_by_name(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^timeout (has to be|cannot be|is longer)"):
@@ -89,5 +90,5 @@ def test_an_instant_without_a_zone_is_local_time(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("value", ["soon", 5, None, ""])
 def test_what_is_no_instant_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(ConfigError, match="^until has to be"):
+    with pytest.raises(ConfigError, match=r"^until has to be"):
         to_instant(value, what="until")

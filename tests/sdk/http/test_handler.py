@@ -277,14 +277,12 @@ async def test_whoever_is_not_trusted_learns_nothing(options: Any, ask: str, clo
 
 async def test_a_changed_body_is_not_trusted(cloud: Asker) -> None:
     good = call(key=KEY)
-
-    response = await cloud.ask(type(good)("POST", good.url, good.headers, good.body + b" "))
-    assert response.status == 206  # White space does not change what was signed.
-    response = await cloud.ask(type(good)("POST", good.url, good.headers, good.body.replace(b"21", b"22")))
-    assert response.status in (206, 401)
     changed = good.body.replace(b'"attempt": 0', b'"attempt": 1')
     assert changed != good.body
-    assert (await cloud.ask(type(good)("POST", good.url, good.headers, changed))).status == 401
+
+    response = await cloud.ask(type(good)("POST", good.url, good.headers, changed))
+
+    assert response.status == 401
 
 
 async def test_a_trust_probe_is_answered_without_a_body(cloud: Asker) -> None:
@@ -393,7 +391,7 @@ def test_two_functions_of_one_id_are_refused(client: inngest.Inngest) -> None:
 
 
 def test_what_is_no_function_is_refused(client: inngest.Inngest) -> None:
-    with pytest.raises(ConfigError, match="create_function.* missing above it"):
+    with pytest.raises(ConfigError, match=r"create_function.* missing above it"):
         Handler(client, [lambda ctx: None], framework="test")  # type: ignore[list-item]
 
 

@@ -44,7 +44,9 @@ async def test_an_event_is_posted_with_key_seed_and_environment(sender: Sender, 
     assert asked.json() == [{"name": "a", "data": {"b": "é"}, "id": "x", "ts": 5}]
     assert asked.headers["content-type"] == "application/json"
     assert asked.headers["x-inngest-env"] == "branch"
-    assert asked.headers["x-inngest-sdk"] == asked.headers["user-agent"] == f"inngest-py:v{inngest.__version__}"
+    assert (
+        asked.headers["x-inngest-sdk"] == asked.headers["user-agent"] == f"inngest-py:v{inngest.__version__}"
+    )
     assert "authorization" not in asked.headers
     moment, entropy = asked.headers["x-inngest-event-id-seed"].split(",")
     assert len(moment) == 13
@@ -148,7 +150,9 @@ async def test_a_refusal_is_final_and_tells_what_the_server_said(sender: Sender,
 async def test_a_refused_key_is_explained(sender: Sender, server: Server) -> None:
     server.answers = [(401, {"error": "Event key not found", "status": 401})]
 
-    with pytest.raises(SendEventsError, match="refused the event key: Event key not found.*INNGEST_EVENT_KEY"):
+    with pytest.raises(
+        SendEventsError, match=r"refused the event key: Event key not found.*INNGEST_EVENT_KEY"
+    ):
         await sender.send(inngest.Event(name="a"))
 
 
@@ -206,7 +210,9 @@ async def test_connections_are_kept(sender: Sender, server: Server) -> None:
 class Recorder(inngest.MiddlewareSync):
     """Adds an event, and notes what it sees."""
 
-    def __init__(self, client: Any, raw_request: object, *, name: str = "", seen: list[Any] | None = None) -> None:
+    def __init__(
+        self, client: Any, raw_request: object, *, name: str = "", seen: list[Any] | None = None
+    ) -> None:
         self.name = name
         self.seen = seen if seen is not None else []
 

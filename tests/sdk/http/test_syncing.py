@@ -197,9 +197,7 @@ async def test_in_dev_mode_an_unsigned_in_band_sync_goes_out_of_band(dev: App) -
 async def test_in_band_syncs_may_be_turned_off(cloud: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INNGEST_ALLOW_IN_BAND_SYNC", "0")
 
-    response = await cloud.serve().ask(
-        request("PUT", {"url": URL}, key=KEY, x_inngest_sync_kind="in_band")
-    )
+    response = await cloud.serve().ask(request("PUT", {"url": URL}, key=KEY, x_inngest_sync_kind="in_band"))
 
     assert response.headers["x-inngest-sync-kind"] == "out_of_band"
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import inngest
 from inngest_server.testing import World
 from tests.sdk.samples.conftest import Show
 from tests.sdk.samples.play import Calls, run, serve

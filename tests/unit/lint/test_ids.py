@@ -43,7 +43,7 @@ def test_an_order_that_stays_is_fine(body: str) -> None:
 
 
 LOOPS = [
-    "for day in range(5):\n    if ctx.event.name == 'a':\n        await ctx.step.run('upgrade', load)  #! ING010",
+    "for day in range(5):\n    if ctx.event.id == 'a':\n        await ctx.step.run('up', load)  #! ING010",
     "for day in range(5):\n    if day > 3:\n        await ctx.step.run('upgrade', load)  #! ING010",
     "for item in ctx.event.data['a']:\n    await ctx.step.run('send', load, item)  #! ING010",
     "while True:\n    await ctx.step.sleep('wait', 5)  #! ING010",

@@ -191,6 +191,7 @@ AWAITS = [
     "a, b = await asyncio.gather(ctx.step.run('a', load), load().fetch())  #! ING006",
     "async for page in load().pages():  #! ING006\n    print(page)",
     "await asyncio.to_thread(load, 1)  #! ING006",
+    "await load().publish(at=time.time(), key=uuid.uuid4())  #! ING006",
     "async def helper():\n    return await load().fetch()  #! ING006\nawait helper()",
     "import anyio\nawait anyio.to_thread.run_sync(load)  #! ING006",
 ]

@@ -77,7 +77,7 @@ def test_a_machine_reads_one_object() -> None:
 
 
 def test_github_reads_one_line_for_each() -> None:
-    assert list(as_github(lint(SOURCES, enabled()), SOURCES))[0] == (
+    assert next(as_github(lint(SOURCES, enabled()), SOURCES)) == (
         "::error file=shop/a%2Cb.py,line=7,col=44,endLine=7,endColumn=55,"
         "title=ING001 clock-outside-step::shop/a,b.py:7:44: `time.time` reads the clock outside a step. "
         'Fix: await ctx.step.run("time", lambda: time.time())'

@@ -49,6 +49,10 @@ def test_sync_steps_need_no_await() -> None:
     "body",
     [
         "await ctx.step.run('a', lambda: ctx.step.run('b', load))  #! ING016",
+        "async def inner(ctx):\n    await ctx.step.run('b', load)\n"
+        "await ctx.step.run('a', lambda: inner(ctx))  #! ING016",
+        "async def inner():\n    await ctx.step.run('b', load)\nasync def outer():\n"
+        "    await inner()  #! ING016\nawait ctx.step.run('a', outer)",
         "async def outer():\n    return await ctx.step.run('b', load)  #! ING016\n"
         "await ctx.step.run('a', outer)",
         "async def outer(step):\n    await step.sleep('b', 5)  #! ING016\n"

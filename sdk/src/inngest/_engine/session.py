@@ -69,12 +69,17 @@ class Session:
         self._position = {hashed: number for number, hashed in enumerate(self._stack)}
         self._first = 0
         self._taken: set[str] = set()
+        self._branches: dict[str, object] = {}
+        self.doubtful: StepId | None = None
+        """An id that two branches use: which use gets which result depends on time."""
         self.places: dict[str, tuple[StepId, Place | None]] = {}
         """Steps that the code asked for in this request, with where it did, in that order."""
 
-    def name(self, user_id: str, place: Place | None = None) -> StepId:
-        """The identity of the step that the code asks for next."""
+    def name(self, user_id: str, place: Place | None, branch: object) -> StepId:
+        """The identity of the step that the code asks for next, in whichever branch."""
         step = self._ids.next(user_id)
+        if self._branches.setdefault(user_id, branch) is not branch:
+            self.doubtful = self.doubtful or step
         self.places[step.hashed] = (step, place)
         return step
 
@@ -110,20 +115,24 @@ class Session:
 
     # Going on.
 
-    def decide(self, found: Sequence[Found]) -> Execute | Report | Missing | None:
-        """What to do when the code can go no further; None when it found nothing."""
+    def decide(self, found: Sequence[Found], *, in_parallel: bool) -> Execute | Report | Missing | None:
+        """What to do when the code can go no further; None when it found nothing.
+
+        `in_parallel`: branches are under way. Then even an only step is planned, as a request for it may be on
+        its way already, since another branch went on before it.
+        """
         if self.call.target is not None:
             return self._aimed(found, self.call.target)
         if not found:
             return None
         if len(found) == 1:
-            return self._alone(found[0])
+            return self._alone(found[0], in_parallel)
         return Report(tuple(planned(one) for one in found))
 
-    def _alone(self, found: Found) -> Execute | Report:
-        if found.is_run and not self.call.plan_only:
+    def _alone(self, found: Found, in_parallel: bool) -> Execute | Report:
+        if found.is_run and not self.call.plan_only and not in_parallel:
             return Execute(found)
-        return Report((planned(found, alone=True),))
+        return Report((planned(found, alone=not in_parallel),))
 
     def _aimed(self, found: Sequence[Found], target: str) -> Execute | Report | Missing:
         for one in found:
@@ -173,7 +182,7 @@ def _at(step: StepId, place: Place | None) -> str:
 
 
 def planned(found: Found, *, alone: bool = False) -> Op:
-    """The operation that announces a step without executing it; `alone` when no other step is reported."""
+    """The operation that announces a step without executing it; `alone` when no branches are under way."""
     op = found.op
     opts = op.opts
     if found.goes_alone and not alone:

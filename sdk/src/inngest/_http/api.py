@@ -31,6 +31,8 @@ from inngest.errors import (
     SendEventsError,
 )
 
+from .connections import AsyncConnections, ThreadConnections, is_direct
+
 if TYPE_CHECKING:
     import httpx
 
@@ -94,6 +96,8 @@ class _Call:
     headers: dict[str, str]
     has_bearer: bool = True
     tries: int = 1
+    is_frequent: bool = False
+    """A POST that the server may get twice, and that is worth a connection of its own."""
 
 
 class Api:
@@ -105,6 +109,8 @@ class Api:
         self._sync_pool: httpx.Client | None = None
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
         self._process = os.getpid()
+        self._direct: tuple[AsyncConnections, ThreadConnections] | None = None
+        self._is_direct: bool | None = None
         # The key that worked last comes first, so that after a rotation not every call is made twice.
         self._keys = list(settings.signing_keys)
         self._common = {
@@ -301,9 +307,8 @@ class Api:
             jsons.dumps(body) if isinstance(body, dict) else body.encode() if isinstance(body, str) else body
         )
         url = f"{self._settings.api_origin}/v1/checkpoint/{quote(run_id, safe='')}/async"
-        return _Call(
-            "POST", url, content, {**self._common, headers.CONTENT_TYPE: "application/json"}, tries=TRIES
-        )
+        sent = {**self._common, headers.CONTENT_TYPE: "application/json"}
+        return _Call("POST", url, content, sent, tries=TRIES, is_frequent=True)
 
     # Anything else.
 
@@ -381,23 +386,31 @@ class Api:
             self._keys = [key, *(one for one in self._keys if one != key)]
 
     async def _exchange(self, call: _Call, key: str | None) -> Answer:
+        sent = self._headers(call, key)
+        if call.is_frequent and (direct := self._direct_connections()) is not None:
+            try:
+                return Answer(*await direct[0].post(_target_of(call.url), sent, call.content or b""))
+            except OSError as error:
+                return Answer(UNREACHABLE, reason=_reason(error))
         import httpx
 
         try:
-            answer = await self._pool().request(
-                call.method, call.url, content=call.content, headers=self._headers(call, key)
-            )
+            answer = await self._pool().request(call.method, call.url, content=call.content, headers=sent)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Answer(UNREACHABLE, reason=_reason(error))
         return Answer(answer.status_code, answer.content)
 
     def _exchange_sync(self, call: _Call, key: str | None) -> Answer:
+        sent = self._headers(call, key)
+        if call.is_frequent and (direct := self._direct_connections()) is not None:
+            try:
+                return Answer(*direct[1].post(_target_of(call.url), sent, call.content or b""))
+            except OSError as error:
+                return Answer(UNREACHABLE, reason=_reason(error))
         import httpx
 
         try:
-            answer = self._pool_sync().request(
-                call.method, call.url, content=call.content, headers=self._headers(call, key)
-            )
+            answer = self._pool_sync().request(call.method, call.url, content=call.content, headers=sent)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Answer(UNREACHABLE, reason=_reason(error))
         return Answer(answer.status_code, answer.content)
@@ -437,6 +450,20 @@ class Api:
                     self._sync_pool = httpx.Client(**self._pool_options())
         return self._sync_pool
 
+    def _direct_connections(self) -> tuple[AsyncConnections, ThreadConnections] | None:
+        """Connections for frequent calls; None where a proxy may have to be asked."""
+        self._forget_after_fork()
+        if self._is_direct is None:
+            self._is_direct = is_direct()
+        if self._is_direct and self._direct is None:
+            origin, timeout_s = self._settings.api_origin, self._settings.request_timeout.total_seconds()
+            with self._lock:
+                self._direct = self._direct or (
+                    AsyncConnections(origin, timeout_s=timeout_s),
+                    ThreadConnections(origin, timeout_s=timeout_s),
+                )
+        return self._direct
+
     def _pool_options(self) -> dict[str, Any]:
         import httpx
 
@@ -451,18 +478,23 @@ class Api:
             self._process = os.getpid()
             self._sync_pool = None
             self._pools = WeakKeyDictionary()
+            self._direct = None
 
     def close(self) -> None:
         """Close the connections for threads, and those of event loops that have ended."""
         pool, self._sync_pool = self._sync_pool, None
         if pool is not None:
             pool.close()
+        if self._direct is not None:
+            self._direct[1].close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
             await pool.aclose()
+        if self._direct is not None:
+            await self._direct[0].aclose()
 
     def _dev_hint(self) -> str:
         if self._settings.is_dev:
@@ -488,6 +520,11 @@ def _encode_events(events: Sequence[Event]) -> bytes:
         except jsons.NotJsonError as error:
             raise EventInvalidError(str(error)) from None
     return b"[" + b",".join(encoded) + b"]"
+
+
+def _target_of(url: str) -> str:
+    """Path and query of an address."""
+    return "/" + url.split("/", 3)[3]
 
 
 def _waits(tries: int) -> Iterator[float]:

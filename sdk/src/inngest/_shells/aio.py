@@ -167,7 +167,7 @@ class _Run:
         assert task is not None
         self._tasks.add(task)
         place = Place(*wanted.place) if wanted.place is not None else None
-        step = self.session.name(wanted.step_id, place)
+        step = self.session.name(wanted.step_id, place, task)
         if self.session.has(step):
             output = await self._replay(step, task)
             await self._after_replay()
@@ -243,6 +243,10 @@ class _Run:
         coroutine: object = task.get_coro()
         return getattr(coroutine, "cr_code", None) is not _Run._step.__code__
 
+    def _is_parallel(self) -> bool:
+        """Whether branches are under way: tasks, other than the function's own, that asked for steps."""
+        return self._has_branches and any(not task.done() for task in self._tasks if task is not self._main)
+
     # The other side: deciding.
 
     async def drive(self) -> Answer:
@@ -265,7 +269,8 @@ class _Run:
         if self.parked:
             self._hand_out()
             return None
-        match self.session.decide([one.found for one in self.waiting.values()]):
+        found = [one.found for one in self.waiting.values()]
+        match self.session.decide(found, in_parallel=self._is_parallel()):
             case Execute(found):
                 return await self._run_step(self.waiting[found.op.step.hashed])
             case Report(ops):
@@ -498,5 +503,6 @@ class _Run:
             await self.middleware.run("before_execution")
 
     def _warn_of_mismatch(self, new: Found | None) -> None:
+        self.log.doubted(self.session)
         if not self._has_branches and not self.parked:  # Branches that lost a race leave results behind.
             self.log.mismatched(self.session, new)

@@ -26,6 +26,7 @@ class RunLog:
         self._call = call
         self._logger: Any = client.logger
         self._has_warned = False
+        self._has_doubted = False
 
     def failed(self, error: BaseException, step: StepId | None = None) -> None:
         """What user code raised, unless it asks for silence."""
@@ -54,6 +55,19 @@ class RunLog:
         if mismatch is not None:
             self._has_warned = True
             self._logger.warning("%s, run %s: %s", self._function.id, self._call.run_id, mismatch)
+
+    def doubted(self, session: Session) -> None:
+        """Once for each request: two branches share an id."""
+        step = session.doubtful
+        if step is not None and not self._has_doubted:
+            self._has_doubted = True
+            self._logger.warning(
+                "%s: the step id %r is used in several parallel branches (last in %s); which of them gets which "
+                "result depends on the order in which they come to it: give each branch ids of its own",
+                self._function.id,
+                step.user_id,
+                session.places[step.hashed][1],
+            )
 
     def went_on(self, hint: str) -> None:
         """User code that goes on although its request has been answered."""

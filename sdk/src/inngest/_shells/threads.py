@@ -17,7 +17,7 @@ from inngest._engine.call import CallRequest
 from inngest._engine.ids import StepId
 from inngest._engine.memos import Output, StepMemos
 from inngest._engine.ops import Op, run_complete
-from inngest._engine.session import Execute, Found, Missing, Place, Report, Session, planned
+from inngest._engine.session import Execute, Found, Missing, Place, Report, Session
 from inngest._wire.empty import EMPTY
 from inngest.context import ContextSync, ReplayLogger, context_fields
 from inngest.errors import AsyncUnsupportedError
@@ -89,6 +89,8 @@ class _RunSync:
         self._modes: list[ParallelMode] = []
         """Of the groups that the code is in, the innermost last."""
         self._answer: Answer | None = None
+        self._branch: object = self
+        """What stands for the branch of the code that runs now; the function itself outside of groups."""
         self._has_begun = False
         self._has_branches = False
 
@@ -100,7 +102,7 @@ class _RunSync:
             raise Suspended
         refuse_nested(self, self.function.id, wanted.step_id)
         place = Place(*wanted.place) if wanted.place is not None else None
-        step = self.session.name(wanted.step_id, place)
+        step = self.session.name(wanted.step_id, place, self._branch)
         if self.session.has(step):
             output = self.session.take(step)
             self._after_replay()
@@ -115,7 +117,7 @@ class _RunSync:
         if self._modes and not is_target:
             self.found.append(found)
             raise Suspended
-        match self.session.decide([found]):
+        match self.session.decide([found], in_parallel=False):
             case Execute():
                 return self._run_step(wanted, found)
             case Report(ops):
@@ -130,9 +132,11 @@ class _RunSync:
         results: list[Any] = []
         errors: list[Exception] = []
         is_suspended = False
+        outer = self._branch
         self._modes.append(mode)
         try:
             for branch in branches:
+                self._branch = object()
                 try:
                     results.append(branch())
                 except Suspended:
@@ -142,6 +146,7 @@ class _RunSync:
                 except Exception as error:
                     errors.append(error)
         finally:
+            self._branch = outer
             self._modes.pop()
         if is_suspended:
             self._end_group()
@@ -157,13 +162,10 @@ class _RunSync:
         if self._modes:
             return
         found, self.found = self.found, []
-        match self.session.decide(found):
+        match self.session.decide(found, in_parallel=True):
             case Report(ops):
                 answer = self._flush() or self._report(ops)
-            case Execute(one):
-                # Its branch is unwound already: planned, it gets a request of its own.
-                answer = self._flush() or self._report([planned(one, alone=True)])
-            case Missing() | None:
+            case Missing() | Execute() | None:
                 answer = self._missing(found)
         self._end(answer)
 
@@ -342,5 +344,6 @@ class _RunSync:
             self.middleware.run_sync("before_execution")
 
     def _warn_of_mismatch(self, new: Found | None) -> None:
+        self.log.doubted(self.session)
         if not self._has_branches:
             self.log.mismatched(self.session, new)

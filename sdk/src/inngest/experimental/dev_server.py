@@ -73,7 +73,7 @@ class DevServer:
         """Start the server and wait until it answers.
 
         On a port other than 8288, `INNGEST_DEV` is set to the server's URL until `stop`, unless it names a
-        server already; clients read it when they are made.
+        server already, or is off; clients read it when they are made.
 
         Raises:
             DevServerError: the command is not installed, the port is taken, or the server did not come up.
@@ -152,7 +152,8 @@ class DevServer:
 
     def _point_clients_here(self, port: int) -> None:
         before = os.environ.get("INNGEST_DEV")
-        if port != DEFAULT_PORT and "://" not in (before or ""):
+        is_open = before is None or ("://" not in before and before.lower() not in _OFF)
+        if port != DEFAULT_PORT and is_open:
             self._changed_variable = (before,)
             os.environ["INNGEST_DEV"] = self.origin
 

@@ -104,10 +104,10 @@ class OpenTelemetryMiddleware(MiddlewareSync):
 
     def before_response(self) -> None:
         """End the span, and put the context back that was there before."""
-        if self._span is not None:
+        if self._span is not None and self._outer is not None:
             self._span.end()
             self._span = None
-            context.attach(self._outer or context.get_current())
+            context.attach(self._outer)
 
 
 def headers_of(raw_request: object) -> dict[str, str]:

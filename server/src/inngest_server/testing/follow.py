@@ -104,6 +104,7 @@ def follow(run: ExportedRun, *, compares_output: bool = False) -> Generator[int,
                 path.take(position, (yield position))
             if position < len(run.steps):
                 path.check_next(position)
+        path.check_open()
     except _Left as left:
         verdict.outcome, verdict.difference = DIFFERS, left.difference
     except _UnaskedError as error:
@@ -172,6 +173,21 @@ class _Path:
             self._leave("returned", position, f"the run went on with {_named(step)}; the code returns", step)
         instead = f"asks for {_listed(self._last)}" if self._last else "asks for nothing"
         self._leave("other_step", position, f"the run went on with {_named(step)}; the code {instead}", step)
+
+    def check_open(self) -> None:
+        """Whatever the run still waits for has been asked for, or its result would find nobody.
+
+        Raises:
+            _Left
+        """
+        if self._run.status in ("Completed", "Failed"):
+            return
+        for step in self._run.open:
+            if step.id not in self._asked:
+                now = "returns" if self._has_returned else f"asks for {_listed(self._last) or 'nothing'}"
+                message = f"the run waits for {_named(step)}; the code {now}"
+                code = "returned" if self._has_returned else "other_step"
+                self._leave(code, len(self._run.steps), message, step)
 
     def _take_ops(self, position: int, answer: Reported) -> None:
         if self._version is None:
@@ -260,12 +276,9 @@ class _Path:
         self._has_returned, self._last = True, []
         if position < len(run.steps):
             return  # Results of parallel steps may still come, which the code does not wait for.
-        waiting = [step for step in run.open if step.id not in self._asked]
-        if waiting and run.status != "Completed":
-            self._leave("returned", position, f"the run waits for {_named(waiting[0])}; the code returns")
         if run.status == "Failed":
             self._verdict.notes.append("returns, where the run failed")
-        if run.status == "Completed" and json.dumps_kept(run.output) != _normal(output):
+        if run.status == "Completed" and _normal(json.dumps_kept(run.output)) != _normal(output):
             if self._compares_output:
                 self._leave("other_output", position, "the code returns something else than the run did")
             self._verdict.notes.append("returns something else than the run did")
@@ -336,4 +349,4 @@ def _about(op: Op) -> dict[str, str]:
 
 
 def _normal(output: bytes) -> bytes:
-    return json.dumps_kept(json.parse_kept(output))
+    return json.canonical(json.parse_kept(output), "exact")

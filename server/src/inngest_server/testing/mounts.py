@@ -5,6 +5,7 @@ A mount gets a request that is ready to be sent and gives the whole response, as
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import io
 import queue
@@ -12,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from inngest_server.execution.http1 import Headers, Response
@@ -47,9 +48,9 @@ class Mount(Protocol):
 
 def is_asgi(app: object) -> bool:
     """Whether a callable takes (scope, receive, send), and not (environ, start_response)."""
+    while isinstance(app, functools.partial):
+        app = cast("functools.partial[Any]", app).func
     called: Any = app if inspect.isroutine(app) else getattr(app, "__call__", app)  # noqa: B004
-    while hasattr(called, "func"):
-        called = called.func
     if inspect.iscoroutinefunction(called):
         return True
     try:

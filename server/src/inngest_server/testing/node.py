@@ -261,10 +261,14 @@ class Node:
         """As `serve`, of an app that is there."""
         self.calls.mount(url, mount)
         self.calls.syncing = mount
+        self.context.refusals.clear()
         try:
             error = await self._syncer.sync(url)
         finally:
             self.calls.syncing = None
+        if self.context.refusals:
+            _, _, problems = next(reversed(self.context.refusals)).split("\n", 2)
+            raise AppNotServedError(f"functions of the app at {url} were refused: {problems}")
         if error is not None:
             raise AppNotServedError(
                 f"the app at {url} did not register its functions: {error.code}: {error.message}"

@@ -279,9 +279,7 @@ def _name_of(error: Exception) -> str:
 
 def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run in an event loop of its own; on another thread where one runs already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_loop_running():
         return _run_to_end(work)
     results: list[T] = []
     errors: list[BaseException] = []
@@ -299,6 +297,14 @@ def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _run_to_end(work: Coroutine[Any, Any, T]) -> T:

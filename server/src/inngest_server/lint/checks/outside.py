@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
-from inngest_server.lint.catalogue import TIME_LIMITS
+from inngest_server.lint.catalogue import CHANCE, CLOCK, TIME_LIMITS
 from inngest_server.lint.checks.found import Found, Look, quoted
 from inngest_server.lint.effects import Effect, is_harmless
 from inngest_server.lint.names import walk_scope
@@ -46,6 +46,15 @@ SYNCHRONISING: Final = frozenset(
 
 def check_outside(look: Look) -> Iterator[Found]:
     """Calls and awaits outside steps whose result differs, or whose effect is repeated."""
+    found = list(_all(look))
+    whole = {one.node for one in found if one.code not in (CLOCK, CHANCE)}
+    for one in found:
+        # What is drawn for a call that belongs into a step gets there with it.
+        if one.code not in (CLOCK, CHANCE) or not whole & set(look.unit.ancestors(one.node)):
+            yield one
+
+
+def _all(look: Look) -> Iterator[Found]:
     unit = look.unit
     told: set[ast.AST] = set()
     for node in unit.own:

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from inngest_server.lint.checks.found import Found, Look, quoted
+from inngest_server.lint.helpers import helper_called
 from inngest_server.lint.names import parameters_of
 from inngest_server.lint.project import Definition
 from inngest_server.lint.unit import StepCall, Unit
@@ -76,16 +77,23 @@ def _nested(unit: Unit, step: StepCall) -> Iterator[Found]:
     if handler is None:
         return
     inner = None if isinstance(handler, ast.Lambda) else _inner_unit(unit, step, handler)
-    for node in ast.walk(handler) if isinstance(handler, ast.Lambda) else inner.own if inner else ():
-        found = (inner or unit).step_call(node)
-        if found is not None and not found.deferred:
-            module = inner.module if inner is not None else unit.module
-            where = node if module is unit.module else step.node
-            message = (
-                f"{quoted(found.node.func)} is called within the step {_name(step)}: steps cannot be nested"
-            )
+    scope = inner or unit
+    for node in ast.walk(handler) if isinstance(handler, ast.Lambda) else scope.own:
+        called = _calls_a_step(scope, node) if isinstance(node, ast.Call) else ""
+        if called:
+            where = node if scope.module is unit.module else step.node
+            message = f"{called} within the step {_name(step)}: steps cannot be nested"
             yield Found(where, "ING016", message, "call one step after the other, and hand on results")
             return
+
+
+def _calls_a_step(scope: Unit, call: ast.Call) -> str:
+    """How a call calls a step, itself or through a helper; empty if it does not."""
+    found = scope.step_call(call)
+    if found is not None:
+        return "" if found.deferred else f"{quoted(call.func)} is called"
+    helper = helper_called(scope, call)
+    return f"{quoted(call.func)}, which calls steps, is called" if helper is not None and helper.steps else ""
 
 
 def _inner_unit(unit: Unit, step: StepCall, handler: Definition) -> Unit:

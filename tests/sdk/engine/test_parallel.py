@@ -1,0 +1,209 @@
+"""Branches: what is planned, in which order results come back, and what a race sees."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import pytest
+
+import inngest
+from inngest._engine.ids import hash_step_id
+
+from .builders import serve
+from .driver import Server
+
+
+def plan_of(server: Server) -> list[tuple[str, str, Any]]:
+    answer = server.call(server.request())
+    return [(op["displayName"], op["op"], op["opts"]) for op in json.loads(answer.text)]
+
+
+async def one(value: Any) -> Any:
+    return value
+
+
+RACE = {"parallelMode": "race"}
+
+
+def test_gathered_steps_are_planned_together() -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        await asyncio.gather(ctx.step.run("a", one, 1), ctx.step.sleep("z", 1000), ctx.step.run("b", one, 2))
+
+    plan = plan_of(serve(fn))
+
+    assert plan == [
+        ("a", "StepPlanned", None),
+        ("z", "Sleep", {"duration": "1s"}),
+        ("b", "StepPlanned", None),
+    ]
+
+
+def test_branches_of_the_users_own_go_on_without_waiting_for_each_other() -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        async def branch(name: str) -> None:
+            await ctx.step.run(f"{name}.1", one, 1)
+            await ctx.step.run(f"{name}.2", one, 2)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(branch("a"))
+            group.create_task(branch("b"))
+
+    assert plan_of(serve(fn)) == [("a.1", "StepPlanned", RACE), ("b.1", "StepPlanned", RACE)]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize(("mode", "opts"), [(None, None), (inngest.ParallelMode.RACE, RACE)])
+def test_a_group_waits_or_races_as_it_is_told(is_async: bool, mode: Any, opts: Any) -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        await ctx.group.parallel(
+            (lambda: ctx.step.run("a", one, 1), lambda: ctx.step.run("b", one, 2)), parallel_mode=mode
+        )
+
+    def fn_sync(ctx: inngest.ContextSync) -> None:
+        ctx.group.parallel(
+            (lambda: ctx.step.run("a", int, 1), lambda: ctx.step.run("b", int, 2)), parallel_mode=mode
+        )
+
+    plan = plan_of(serve(fn if is_async else fn_sync))
+
+    assert plan == [("a", "StepPlanned", opts), ("b", "StepPlanned", opts)]
+
+
+def test_steps_deep_inside_of_groups_are_found_in_one_request() -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        async def nest(name: str, depth: int) -> None:
+            if depth == 0:
+                await ctx.step.run(name, one, 1)
+                return
+            await asyncio.gather(nest(f"{name}l", depth - 1), nest(f"{name}r", depth - 1))
+
+        await asyncio.gather(nest("x", 4), ctx.step.run("shallow", one, 1))
+
+    assert len(plan_of(serve(fn))) == 17
+
+
+@pytest.mark.parametrize("first", ["fast", "slow"])
+def test_a_race_is_replayed_as_it_was_run(first: str) -> None:
+    """The first request after the race sees one result, later ones see both: always the same winner."""
+
+    async def fn(ctx: inngest.Context) -> str:
+        async def branch(name: str) -> str:
+            return await ctx.step.run(name, one, name)
+
+        tasks = [asyncio.create_task(branch(name)) for name in ("fast", "slow")]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        [winner] = done
+        for task in pending:
+            task.cancel()
+        await ctx.step.run(f"celebrate-{winner.result()}", one, 1)
+        return winner.result()
+
+    server = serve(fn)
+    other = {"fast": "slow", "slow": "fast"}[first]
+    for name in (first, other):
+        server.steps[hash_step_id(name)] = {"data": name}
+        server.stack.append(hash_step_id(name))
+
+    outcome = server.run()
+
+    assert outcome.output == first
+    assert [op["displayName"] for op in outcome.ops] == [f"celebrate-{first}"]
+
+
+def test_as_completed_gives_results_in_the_order_in_which_they_were_stored() -> None:
+    async def fn(ctx: inngest.Context) -> list[str]:
+        steps = [ctx.step.run(name, one, name) for name in "abc"]
+        return [await step for step in asyncio.as_completed(steps)]
+
+    server = serve(fn)
+    for name in "cab":
+        server.steps[hash_step_id(name)] = {"data": name}
+        server.stack.append(hash_step_id(name))
+
+    assert server.run().output == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_group_raises_after_all_of_its_branches_have_ended(is_async: bool) -> None:
+    ended: list[str] = []
+
+    async def fn(ctx: inngest.Context) -> str:
+        async def good() -> None:
+            await ctx.step.run("good.1", one, 1)
+            await ctx.step.run("good.2", one, 2)
+            ended.append("good")
+
+        try:
+            await ctx.group.parallel((lambda: ctx.step.run("bad", int, "x"), good))
+        except inngest.StepError as error:
+            return f"{error.name}, {ended[-1]} has ended"
+        return "no error"
+
+    def fn_sync(ctx: inngest.ContextSync) -> str:
+        def good() -> None:
+            ctx.step.run("good.1", int, 1)
+            ctx.step.run("good.2", int, 2)
+            ended.append("good")
+
+        try:
+            ctx.group.parallel((lambda: ctx.step.run("bad", int, "x"), good))
+        except inngest.StepError as error:
+            return f"{error.name}, {ended[-1]} has ended"
+        return "no error"
+
+    assert serve(fn if is_async else fn_sync).run().output == "ValueError, good has ended"
+
+
+def test_an_id_that_two_branches_share_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        async def branch(number: int) -> None:
+            await ctx.step.run(f"own-{number}", one, 1)
+            await ctx.step.run("shared", one, number)
+
+        await asyncio.gather(branch(1), branch(2))
+
+    with caplog.at_level(logging.WARNING):
+        serve(fn).run()
+
+    assert "'shared' is used in several parallel branches" in caplog.text
+
+
+def test_an_id_that_a_loop_repeats_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        for number in range(3):
+            await ctx.step.run("again", one, number)
+
+    with caplog.at_level(logging.WARNING):
+        serve(fn).run()
+
+    assert caplog.text == ""
+
+
+def test_the_last_step_of_a_branch_is_never_executed_beside_a_request_for_it() -> None:
+    """Its plan may be on its way already: another branch raced ahead of it."""
+    executed: list[str] = []
+
+    async def fn(ctx: inngest.Context) -> None:
+        async def branch(name: str) -> None:
+            await ctx.step.run(name, lambda: executed.append(name))
+
+        await asyncio.gather(branch("a"), branch("b"))
+
+    server = serve(fn)
+    server.steps[hash_step_id("a")] = {"data": None}
+    server.stack.append(hash_step_id("a"))
+
+    assert plan_of(server) == [("b", "StepPlanned", RACE)]
+    assert executed == []
+
+
+def test_branches_that_do_other_work_first_are_found_later() -> None:
+    async def fn(ctx: inngest.Context) -> list[int]:
+        async def late() -> int:
+            await asyncio.sleep(0.01)
+            return await ctx.step.run("late", one, 2)
+
+        return list(await asyncio.gather(ctx.step.run("early", one, 1), late()))
+
+    assert serve(fn).run().output == [1, 2]
