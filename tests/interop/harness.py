@@ -6,6 +6,7 @@ starts; each test then waits for its own case, so that a module takes about as l
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -47,6 +48,11 @@ class Sdk(NamedTuple):
 
 PYTHON = Sdk(
     "python", "interop-py", HERE / "python", (".venv/bin/python", "app.py"), ".venv/bin/python", "ValueError"
+)
+# The same apps, unchanged, on our SDK: in the environment of the tests.
+OURS = PYTHON._replace(name="ours", argv=(sys.executable, "app.py"), needs="app.py", checkpoints=True)
+OURS_PLAIN = OURS._replace(
+    name="ours-plain", argv=(sys.executable, "../without_checkpoints.py", "app.py"), checkpoints=False
 )
 TYPESCRIPT = Sdk(
     "typescript",

@@ -32,6 +32,7 @@ TIMED_OUT = {
 def cases(sdk: Sdk) -> list[Case]:
     """All rows that one event starts and one run ends; the others are tests of their own."""
     is_v3 = sdk is TYPESCRIPT_V3
+    is_python = sdk.folder == PYTHON.folder
 
     def either(by_answer: T, by_checkpoint: T) -> T:
         return by_checkpoint if sdk.checkpoints else by_answer
@@ -202,8 +203,8 @@ def cases(sdk: Sdk) -> list[Case]:
         ),
     ]
     shared += gateway_cases()
-    if sdk is PYTHON:
-        return shared + python_cases()
+    if is_python:
+        return shared + python_cases(either(6, 1))
     return shared + typescript_cases() + (version_3_cases() if is_v3 else version_4_cases())
 
 
@@ -227,9 +228,9 @@ def gateway_cases() -> list[Case]:
     ]
 
 
-def python_cases() -> list[Case]:
+def python_cases(sequential_calls: int) -> list[Case]:
     return [
-        Case(name="sequential-sync", output={"total": 15}, steps=FIVE_STEPS, calls=6),
+        Case(name="sequential-sync", output={"total": 15}, steps=FIVE_STEPS, calls=sequential_calls),
         Case(name="parallel-race", output=[1, 2], steps=["a@0", "b@0"], any_order=True, calls=5),
     ]
 

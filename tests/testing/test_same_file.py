@@ -38,7 +38,7 @@ def run(sdk: str, command: list[str] | None = None, **env: str) -> None:
     words = ["-c", str(HERE / "pytest.ini"), "--rootdir", str(HERE), "--import-mode=prepend", "-q"]
     shown = run_pytest(HERE, *words, command=command or (), env={"ORDERS_SDK": sdk, **env})
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    assert "11 passed" in shown.stdout
+    assert "12 passed" in shown.stdout
 
 
 def test_our_sdk_in_process() -> None:

@@ -15,6 +15,7 @@ from inngest_server.testing.errors import (
     NotIdleError,
     RefusedError,
     UnknownStepError,
+    WorldError,
     WorldStuckError,
 )
 from tests.testing.apps import App, Steps
@@ -387,6 +388,11 @@ class TestIsolation:
         with World(host=host) as second:
             assert (second.runs(), second.all_events, second.calls, second.server_log) == ([], [], [], [])
             assert len(second.send("say", {})) == 0
+
+    def test_there_is_one_world_at_a_time(self, world: World, host: Any) -> None:
+        with pytest.raises(WorldError, match="another world is open"), World(host=host):
+            pass
+        assert world.send("nothing", {}).runs == []
 
     def test_the_same_seed_gives_the_same_jitter(self, host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(event: dict[str, Any], steps: Steps) -> Any:

@@ -1,12 +1,13 @@
 """Durable functions in Python, for any server that speaks the Inngest protocol."""
 
+from typing import TYPE_CHECKING
+
 from ._config import Streaming
 from ._shells.current import ParallelMode
 from ._wire.types import JSON
 from .client import Inngest
 from .context import Context, ContextSync
 from .errors import Error, NonRetriableError, RetryAfterError, StepError
-from .events import Event, SendEventsResult
 from .flow_control import (
     Batch,
     Cancel,
@@ -24,6 +25,7 @@ from .group import Group, GroupSync
 from .middleware import (
     Middleware,
     MiddlewareSync,
+    SendEventsResult,
     StepMemos,
     TransformOutputResult,
     TransformOutputStepInfo,
@@ -31,6 +33,9 @@ from .middleware import (
 from .serializer import PydanticSerializer, Serializer
 from .step import FetchResponse, ReceivedSignal, Step, StepSync
 from .triggers import Trigger, TriggerCron, TriggerEvent
+
+if TYPE_CHECKING:
+    from .events import Event
 
 SyncStep = StepSync
 """Another name of `StepSync`."""
@@ -80,3 +85,13 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`Event` when it is first asked for: it is a Pydantic model, and Pydantic takes its time."""
+    if name == "Event":
+        from .events import Event
+
+        globals()["Event"] = Event
+        return Event
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

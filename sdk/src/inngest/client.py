@@ -10,7 +10,6 @@ from ._config import Settings, resolve, thread_pool_workers
 from ._wire.durations import Duration
 from ._wire.empty import EMPTY
 from .errors import EventInvalidError, FunctionConfigInvalidError, SendEventsError
-from .events import Event, SendEventsResult
 from .flow_control import (
     Batch,
     Cancel,
@@ -24,7 +23,7 @@ from .flow_control import (
     Timeouts,
 )
 from .function import Function, FunctionDecorator, Handler, check_id, check_retries, options_to_wire
-from .middleware import MiddlewareManager
+from .middleware import MiddlewareManager, SendEventsResult
 from .triggers import AnyTrigger, TriggerEvent
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from ._http.api import Api
     from ._http.background import BackgroundLoop
+    from .events import Event
     from .middleware import UninitializedMiddleware
     from .serializer import Serializer
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inngest"]
 
-EventLike: TypeAlias = Event | Mapping[str, Any]
+EventLike: TypeAlias = "Event | Mapping[str, Any]"
 
 
 class Inngest:
@@ -383,13 +383,15 @@ def _triggers_of(trigger: AnyTrigger | Sequence[AnyTrigger] | None, event: str |
 
 def events_of(events: EventLike | Sequence[EventLike] | None, fields: dict[str, Any]) -> list[Event]:
     """The events of a call of `send`, in whichever form it has them."""
+    from .events import Event
+
     if events is None:
         unknown = fields.keys() - {"name", "data", "id", "ts", "v", "user"}
         if unknown or "name" not in fields:
             raise TypeError(
                 "send takes an event, a list of events, or name=... with data=..., id=... and ts=..."
             )
-        return [Event(**fields)]
+        return [Event.from_raw(fields)]
     if fields:
         raise TypeError(f"send takes either events or {', '.join(sorted(fields))}=..., not both")
     if isinstance(events, Event | Mapping):

@@ -85,6 +85,13 @@ class Error(Exception):
     def name(self) -> str:
         return type(self).__name__
 
+    @property
+    def stack(self) -> str | None:
+        """The traceback so far, as text."""
+        import traceback
+
+        return "".join(traceback.format_exception(self))
+
 
 class ConfigError(Error, ValueError):
     """An option or a variable has a value that can never work."""

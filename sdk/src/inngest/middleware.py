@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ._engine.memos import StepMemos
@@ -25,18 +25,30 @@ from .errors import AsyncUnsupportedError
 if TYPE_CHECKING:
     from .client import Inngest
     from .context import Context, ContextSync
-    from .events import Event, SendEventsResult
+    from .events import Event
     from .function import Function
 
 __all__ = [
     "Middleware",
     "MiddlewareManager",
     "MiddlewareSync",
+    "SendEventsResult",
     "StepMemos",
     "TransformOutputResult",
     "TransformOutputStepInfo",
     "UninitializedMiddleware",
 ]
+
+
+@dataclass(slots=True)
+class SendEventsResult:
+    """What became of events that were sent.
+
+    `ids` are in the order of the events. With an `error`, they are those of the events taken before it.
+    """
+
+    error: str | None = None
+    ids: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)

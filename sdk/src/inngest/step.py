@@ -18,13 +18,13 @@ from ._wire.durations import to_instant, to_text, to_timedelta
 from ._wire.empty import EMPTY
 from .client import events_of
 from .errors import ConfigError, StepUsageError
-from .events import Event
 
 if TYPE_CHECKING:
     from ._shells.aio import _Run  # pyright: ignore[reportPrivateUsage]
     from ._shells.results import Wanted
     from ._shells.threads import _RunSync  # pyright: ignore[reportPrivateUsage]
     from .client import EventLike, Inngest
+    from .events import Event
     from .experimental.ai import BaseAdapter
     from .function import Function
 
@@ -571,6 +571,8 @@ def _nothing(_: object) -> None:
 
 
 def _event_or_none(value: object) -> Event | None:
+    from .events import Event
+
     return None if value is None else Event.from_raw(value)
 
 

@@ -20,7 +20,7 @@ def test_an_event_needs_only_a_name() -> None:
 
 def test_unset_id_and_time_are_not_sent() -> None:
     assert Event(name="a", data={"b": 1}, id="", ts=0).to_dict() == {"name": "a", "data": {"b": 1}}
-    assert Event(name="a", id="x", ts=5, v="1", user={"u": 1}).to_dict() == {
+    assert Event.from_raw({"name": "a", "id": "x", "ts": 5, "v": "1", "user": {"u": 1}}).to_dict() == {
         "name": "a",
         "data": {},
         "id": "x",
@@ -33,18 +33,43 @@ def test_unset_id_and_time_are_not_sent() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": 1}, "name has to be a string, not int"),
-        ({"name": None}, "name has to be a string, not None"),
-        ({"name": "a", "data": [1]}, "data has to be an object"),
-        ({"name": "a", "id": 5}, "id has to be a string"),
-        ({"name": "a", "ts": 1.5}, "ts has to be an integer"),
-        ({"name": "a", "ts": True}, "ts has to be an integer"),
-        ({"name": "a", "ts": datetime(2026, 1, 1, tzinfo=UTC)}, "milliseconds since 1970"),
+        ({"name": 1}, "name: Input should be a valid string, got 1"),
+        ({"name": "a", "data": [1]}, "data: Input should be a valid"),
+        ({"name": "a", "id": 5}, "id: Input should be a valid string"),
+        ({"name": "a", "ts": 1.5}, "ts: Input should be a valid integer"),
+        ({"name": "a", "ts": True}, "ts: Input should be a valid integer"),
+        ({"name": "a", "ts": datetime(2026, 1, 1, tzinfo=UTC)}, "ts: Input should be a valid integer"),
     ],
 )
 def test_a_field_of_another_type_is_refused_by_name(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(EventInvalidError, match=message):
+        Event.from_raw(fields)
+    with pytest.raises(pydantic.ValidationError):
         Event(**fields)
+
+
+class UserData(pydantic.BaseModel):
+    user_id: int
+
+
+class TypedEvent(Event):
+    name: str = "user/created"
+    data: UserData  # type: ignore[assignment]
+
+
+def test_a_subclass_may_type_its_data() -> None:
+    event = TypedEvent(data=UserData(user_id=3))
+
+    assert event.to_dict() == {"name": "user/created", "data": {"user_id": 3}}
+    assert TypedEvent.from_raw({"name": "user/created", "data": {"user_id": 3}}).data.user_id == 3
+    with pytest.raises(pydantic.ValidationError):
+        TypedEvent(data={"user_id": "x"})  # type: ignore[arg-type]
+
+
+def test_data_is_read_as_a_model() -> None:
+    event = Event(name="user/created", data={"user_id": 3})
+
+    assert event.data_as(UserData) == UserData(user_id=3)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +125,7 @@ def test_a_pydantic_model_may_hold_an_event() -> None:
 
     assert holder.event == Event(name="a", data={"b": 1})
     assert holder.model_dump(mode="json") == {"event": {"name": "a", "data": {"b": 1}, "id": "", "ts": 0}}
-    assert Holder.model_json_schema()["properties"]["event"]["required"] == ["name"]
+    assert Holder.model_json_schema()["$defs"]["Event"]["required"] == ["name"]
     with pytest.raises(pydantic.ValidationError):
         Holder.model_validate({"event": {"data": {}}})
 
@@ -122,7 +147,7 @@ def test_an_event_makes_a_round_trip_through_a_users_model() -> None:
 
 
 def test_an_event_shows_what_is_set() -> None:
-    assert repr(Event(name="a", data={"b": 1})) == "Event(name='a', data={'b': 1})"
+    assert "name='a' data={'b': 1}" in str(Event(name="a", data={"b": 1}))
 
 
 def test_events_are_changed_in_place_by_middleware() -> None:

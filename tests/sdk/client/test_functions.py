@@ -319,7 +319,7 @@ def test_a_handler_of_two_arguments_is_of_the_older_kind() -> None:
     make = client.create_function(fn_id="fn", event="a")
     assert make(old).takes_step
     assert not make(plain).takes_step
-    assert not make(with_option).takes_step  # type: ignore[arg-type]
+    assert not make(with_option).takes_step
 
 
 @pytest.mark.parametrize("handler", [None, "x", 5])

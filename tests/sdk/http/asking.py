@@ -102,7 +102,7 @@ def double_step(client: inngest.Inngest, *, is_async: bool, fn_id: str = "fn", *
     if is_async:
 
         async def double(ctx: inngest.Context) -> int:
-            return 2 * await ctx.step.run("one", lambda: 21)  # type: ignore[arg-type]
+            return 2 * await ctx.step.run("one", lambda: 21)
 
         return make(double)
 

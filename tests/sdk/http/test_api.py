@@ -20,7 +20,7 @@ RUN_ID = "01HZ0000000000000000000000"
 
 
 def api_of(client: inngest.Inngest) -> Api:
-    return client._api  # pyright: ignore[reportPrivateUsage]
+    return client._api
 
 
 class Caller:
@@ -185,5 +185,5 @@ def test_a_loop_that_ended_leaves_nothing_behind(server: Server) -> None:
         asyncio.run(once())
     gc.collect()
 
-    assert len(api._pools) == 0  # pyright: ignore[reportPrivateUsage]
+    assert len(api._pools) == 0
     client.close()

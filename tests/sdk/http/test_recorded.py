@@ -179,7 +179,7 @@ async def test_the_registration_says_what_was_recorded(app: Interop) -> None:
     app.server.answers = [(200, {"ok": True, "modified": True})]
 
     put = Request("PUT", "http://localhost:3000/api/inngest", {"x-inngest-server-kind": "dev"}, b"")
-    response = await app._handler.handle(put)  # pyright: ignore[reportPrivateUsage]
+    response = await app._handler.handle(put)
 
     sent = app.server.asked[0].json()
     assert response.status == 200

@@ -8,7 +8,7 @@ import fastapi
 
 import inngest
 import inngest.fast_api
-from inngest_server.testing import Run, World
+from inngest_server.testing import Run, RunError, World
 
 
 def serve_functions(
@@ -30,6 +30,12 @@ def run(world: World, event: str, data: dict[str, Any] | None = None) -> Run:
     sent = world.send(event, data)
     world.until_idle()
     return sent.run
+
+
+def error_of(ended: Run) -> RunError:
+    """Why it failed."""
+    assert ended.error is not None, ended.timeline
+    return ended.error
 
 
 def lasted_s(ended: Run) -> float:

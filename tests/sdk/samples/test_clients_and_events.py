@@ -12,7 +12,7 @@ import pytest
 import inngest
 from inngest_server.testing import World
 from tests.sdk.samples.conftest import Show
-from tests.sdk.samples.play import run, serve_functions
+from tests.sdk.samples.play import error_of, run, serve_functions
 from tests.sdk.samples.shown import in_handler, put, python_comments
 
 
@@ -181,7 +181,7 @@ def test_a_page_builds_its_events_on_one_base_model(show: Show, world: World) ->
     bad = run(world, event.name, {"count": "bad data"})
 
     assert good.status == "Completed"
-    assert bad.error.name == "ValidationError"
+    assert error_of(bad).name == "ValidationError"
 
 
 def public(module: Any) -> dict[str, Any]:
@@ -250,4 +250,4 @@ def test_an_ellipsis_among_events_is_refused_with_a_reason(show: Show, world: Wo
     ended = run(world, "go")
 
     assert ended.status == "Failed"
-    assert "llipsis" in ended.error.message
+    assert "llipsis" in error_of(ended).message

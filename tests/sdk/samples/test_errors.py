@@ -8,7 +8,7 @@ import pytest
 import inngest
 from inngest_server.testing import World
 from tests.sdk.samples.conftest import Show
-from tests.sdk.samples.play import Calls, lasted_s, run, serve
+from tests.sdk.samples.play import Calls, error_of, lasted_s, run, serve
 from tests.sdk.samples.shown import body, put
 
 AWAITED = put("ctx.step.run", "await ctx.step.run")
@@ -20,7 +20,7 @@ def test_a_plain_step_s_error_fails_an_async_function(show: Show, world: World) 
     serve(world, show("PY-16").play())
     ended = run(world, "store/import.requested")
 
-    assert (ended.status, ended.error.name, ended.error.message) == ("Failed", "ValueError", "foo")
+    assert (ended.status, error_of(ended).name, error_of(ended).message) == ("Failed", "ValueError", "foo")
 
 
 @UNAWAITED
@@ -38,7 +38,10 @@ def test_a_non_retriable_error_is_not_tried_again(show: Show, world: World, retr
     ended = run(world, "store/import.requested")
 
     assert ended.status == "Failed"
-    assert (ended.error.name, ended.error.message) == ("NonRetriableError", "non-retriable-step-error")
+    assert (error_of(ended).name, error_of(ended).message) == (
+        "NonRetriableError",
+        "non-retriable-step-error",
+    )
     assert ended.steps["step_1"].attempts == 1
 
 
@@ -50,7 +53,7 @@ def test_a_number_of_milliseconds_is_the_time_until_the_next_attempt(
     ended = run(world, "store/import.requested")
 
     assert ended.status == "Failed"
-    assert ended.error.message == "rate-limit-hit"
+    assert error_of(ended).message == "rate-limit-hit"
     assert ended.steps["step_1"].attempts == retries + 1
     assert lasted_s(ended) == pytest.approx(retries, abs=1.9)
 
@@ -62,7 +65,7 @@ def test_an_error_of_a_step_becomes_another_error(show: Show, world: World) -> N
     serve(world, show("PY-20").edited(AWAITED).play(MyError=MyError))
     ended = run(world, "store/import.requested")
 
-    assert (ended.status, ended.error.name, ended.error.message) == ("Failed", "MyError", "I am new")
+    assert (ended.status, error_of(ended).name, error_of(ended).message) == ("Failed", "MyError", "I am new")
 
 
 def test_a_failing_function_is_tried_as_often_as_it_says(show: Show, world: World) -> None:
@@ -99,7 +102,7 @@ def test_the_name_of_a_step_s_error_decides(
     serve(world, show("PY-24").play(db=db, send_digest=Calls().send_digest))
     ended = run(world, "user/weekly.digest.requested", {"userId": "u1"})
 
-    assert (ended.status, ended.error.name, ended.error.message) == ("Failed", name, message)
+    assert (ended.status, error_of(ended).name, error_of(ended).message) == ("Failed", name, message)
     assert ended.steps["get-user-email"].attempts == attempts
 
 
@@ -190,8 +193,8 @@ def test_the_page_s_failure_handler_reads_what_a_context_has_not(show: Show, wor
     run(world, "user/subscription.check", {"userId": "u1"})
     (handled,) = world.runs("docs-update-subscription-failure")
 
-    assert handled.error.name == "AttributeError"
-    assert "data" in handled.error.message
+    assert error_of(handled).name == "AttributeError"
+    assert "data" in error_of(handled).message
     assert calls.made == []
 
 
@@ -205,6 +208,6 @@ def test_a_failure_handler_finds_the_event_of_the_failed_run(show: Show, world: 
     serve(world, shown.play(unsubscribe_user=unsubscribe_user, **names_of_handlers()))
     ended = run(world, "user/subscription.check", {"userId": "u1"})
 
-    assert (ended.status, ended.error.message) == ("Failed", "no card")
+    assert (ended.status, error_of(ended).message) == ("Failed", "no card")
     assert users == ["u1"]
     assert [run.status for run in world.runs("docs-global_failure_handler")] == ["Completed"]

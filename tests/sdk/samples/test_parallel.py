@@ -10,7 +10,7 @@ import pytest
 
 from inngest_server.testing import World
 from tests.sdk.samples.conftest import Show
-from tests.sdk.samples.play import Calls, run, serve
+from tests.sdk.samples.play import Calls, error_of, run, serve
 from tests.sdk.samples.shown import put
 
 RETURNED = "  return [updated_user, sent_email]\n"
@@ -40,8 +40,8 @@ def test_a_step_that_is_no_variable_is_an_error(show: Show, world: World) -> Non
     serve(world, show("P-26").play(**helpers()))
     ended = run(world, "my-event", {"user_id": "u1"})
 
-    assert ended.error.name == "NameError"
-    assert "'step'" in ended.error.message
+    assert error_of(ended).name == "NameError"
+    assert "'step'" in error_of(ended).message
 
 
 def test_a_group_with_the_context_s_step(show: Show, world: World) -> None:
@@ -57,7 +57,7 @@ def test_a_plain_function_has_no_tasks(show: Show, world: World) -> None:
     ended = run(world, "my-event", {"user_id": "u1"})
 
     assert ended.status == "Failed"
-    assert ended.error.name in ("RuntimeError", "TypeError")
+    assert error_of(ended).name in ("RuntimeError", "TypeError")
 
 
 def test_gather_runs_steps_in_parallel(show: Show, world: World) -> None:
@@ -125,7 +125,7 @@ def test_the_page_s_two_functions_meet_names_that_are_not_there(show: Show, worl
     runs = world.send("app/user.signup", {"user": {"email": "ada@example.com"}})
     world.until_idle()
 
-    assert sorted(run.error.name for run in runs) == ["AttributeError", "NameError"]
+    assert sorted(error_of(run).name for run in runs) == ["AttributeError", "NameError"]
     assert calls.names == ["customer"]  # Once: its output is kept, and read wrongly by the next step.
 
 

@@ -13,7 +13,7 @@ import pytest
 import inngest
 from inngest_server.testing import World
 from tests.sdk.samples.conftest import Show
-from tests.sdk.samples.play import Calls, lasted_s, module_and_client, run, serve, serve_functions
+from tests.sdk.samples.play import Calls, error_of, lasted_s, module_and_client, run, serve, serve_functions
 from tests.sdk.samples.shown import body, in_handler, put
 
 # Run.
@@ -135,8 +135,8 @@ def test_the_output_of_a_step_is_json_so_it_has_no_attributes(show: Show, world:
     serve(world, show("P-33").play(**shopify_names(inngest.Inngest(app_id="docs"))))
     ended = run(world, "shopify/import.requested", {"store_id": "s1"})
 
-    assert ended.error.name == "AttributeError"
-    assert "products" in ended.error.message
+    assert error_of(ended).name == "AttributeError"
+    assert "products" in error_of(ended).message
 
 
 def test_steps_in_a_loop(show: Show, world: World) -> None:
@@ -228,8 +228,8 @@ def test_a_number_is_no_moment_since_nobody_knows_its_unit(show: Show, world: Wo
     serve(world, show("PY-13").play())
     ended = run(world, "tasks/reminder.created", {"remind_at": 1_795_514_207_254})
 
-    assert ended.error.name == "ConfigError"
-    assert "ISO 8601" in ended.error.message
+    assert error_of(ended).name == "ConfigError"
+    assert "ISO 8601" in error_of(ended).message
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ def test_a_name_of_another_language_is_no_method(show: Show, world: World) -> No
     """`sleepUntil` is shown as wrong, and is."""
     ended = run_lines(show, world, "P-19a", put("datetime.now", "datetime.datetime.now"))
 
-    assert ended.error.name == "AttributeError"
-    assert "sleepUntil" in ended.error.message
+    assert error_of(ended).name == "AttributeError"
+    assert "sleepUntil" in error_of(ended).message
 
 
 def test_a_duration_may_be_a_text(show: Show, world: World) -> None:
@@ -324,8 +324,8 @@ def test_an_event_s_user_has_no_attributes(show: Show, world: World, sample: str
     serve(world, show(sample).play(sendEmail=calls.sendEmail, email="email", template="template"))
     ended = run(world, "app/user.created")
 
-    assert ended.error.name == "AttributeError"
-    assert ended.error.message == "'dict' object has no attribute 'email'"
+    assert error_of(ended).name == "AttributeError"
+    assert error_of(ended).message == "'dict' object has no attribute 'email'"
     assert calls.made == []
 
 
@@ -450,7 +450,7 @@ def test_a_cron_fans_out_by_plain_dictionaries(show: Show, world: World) -> None
     world.advance(days=8)
     runs = world.runs("signup-flow-prepare-weekly-digest")
 
-    assert [run.error.name for run in runs] == ["AttributeError"]
+    assert [error_of(run).name for run in runs] == ["AttributeError"]
 
 
 def test_a_cron_fans_out_when_the_rows_are_read_as_json(show: Show, world: World) -> None:

@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+import pytest
+
 
 def test_the_sdk_is_the_one_that_is_meant(world: Any) -> None:
     assert os.environ["ORDERS_SDK"] in world.send("which", {}).run.output
@@ -58,12 +60,14 @@ def test_a_run_that_fails_tells_its_handler(world: Any) -> None:
     assert handler.output == "sorry about no stock, try 2"
 
 
-def test_a_lost_answer_repeats_the_step(world: Any) -> None:
-    world.fail_call(function="order", failure="lost_answer")
+@pytest.mark.parametrize("failure", ["refused", "lost_answer"])
+def test_a_call_that_fails_is_made_again(world: Any, failure: str) -> None:
+    world.fail_call(function="order", failure=failure)
     run = world.send("order/placed", {"id": 1, "amount": 5}).run
-    assert run.steps.get("reserve") is None
+    assert "paid" not in run.steps
     world.advance(minutes=1)
     assert run.steps["reserve"].output == "reserved 5"
+    assert run.steps["paid"].status == "Waiting"
 
 
 def test_a_report_is_made_every_day(world: Any) -> None:

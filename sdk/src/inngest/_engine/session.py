@@ -137,7 +137,8 @@ class Session:
     def _aimed(self, found: Sequence[Found], target: str) -> Execute | Report | Missing:
         for one in found:
             if one.op.step.hashed == target:
-                return Execute(one) if one.is_run else Report((one.op,))
+                aimed = replace(one, op=_with_mode(one))
+                return Execute(aimed) if one.is_run else Report((aimed.op,))
         return Missing()
 
     # Steps that do not match what is stored.
@@ -183,9 +184,12 @@ def _at(step: StepId, place: Place | None) -> str:
 
 def planned(found: Found, *, alone: bool = False) -> Op:
     """The operation that announces a step without executing it; `alone` when no branches are under way."""
-    op = found.op
-    opts = op.opts
-    if found.goes_alone and not alone:
-        opts = {**(opts or {}), **RACE}
-    kind = Kind.PLANNED if found.is_run else op.kind
-    return replace(op, kind=kind, opts=opts)
+    op = found.op if alone else _with_mode(found)
+    return replace(op, kind=Kind.PLANNED if found.is_run else op.kind)
+
+
+def _with_mode(found: Found) -> Op:
+    """The operation of a step among others: its result, too, says whether its branch goes on alone."""
+    if not found.goes_alone:
+        return found.op
+    return replace(found.op, opts={**(found.op.opts or {}), **RACE})

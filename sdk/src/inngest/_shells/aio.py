@@ -271,8 +271,8 @@ class _Run:
             return None
         found = [one.found for one in self.waiting.values()]
         match self.session.decide(found, in_parallel=self._is_parallel()):
-            case Execute(found):
-                return await self._run_step(self.waiting[found.op.step.hashed])
+            case Execute(one):
+                return await self._run_step(self.waiting[one.op.step.hashed], one)
             case Report(ops):
                 return await self._flush() or await self._report(ops)
             case Missing():
@@ -324,24 +324,24 @@ class _Run:
                 break
         self._moved()
 
-    async def _run_step(self, waiting: _Waiting) -> Answer | None:
+    async def _run_step(self, waiting: _Waiting, found: Found) -> Answer | None:
         """Execute a step and say how the request ends, or None when the code goes on after it."""
         if len(self.checkpoints.unsaved) >= self.checkpoints.buffered_steps_max:
             answer = await self._flush()
             if answer is not None:
                 return answer
-        self._warn_of_mismatch(waiting.found)
+        self._warn_of_mismatch(found)
         await self._begin()
         waiting.go.set_result(None)
         done = await waiting.done
         if done.given_up:
             return None
         if done.error is not None:
-            return await self._fail_step(waiting.found, done.error)
-        return await self._complete_step(waiting, done.value)
+            return await self._fail_step(found, done.error)
+        return await self._complete_step(waiting, found, done.value)
 
-    async def _complete_step(self, waiting: _Waiting, value: object) -> Answer | None:
-        op = waiting.found.op
+    async def _complete_step(self, waiting: _Waiting, found: Found, value: object) -> Answer | None:
+        op = found.op
         what = f"step {op.step.text!r} of {self.function.id!r}"
         hooks = self.middleware.hooks("transform_output")
         try:
@@ -353,12 +353,12 @@ class _Run:
                     await self.middleware.run("after_execution")
                 output = await self._transform(reread(text) if may_continue else value, None, op)
                 if output.error is not None:
-                    return await self._fail_step(waiting.found, output.error, is_transformed=True)
+                    return await self._fail_step(found, output.error, is_transformed=True)
                 sent = json_text(what, output.output)
             elif not may_continue:
                 await self.middleware.run("after_execution")
         except Exception as error:
-            return await self._fail_step(waiting.found, error, is_transformed=True)
+            return await self._fail_step(found, error, is_transformed=True)
         self.checkpoints.unsaved.append(op.to_json(sent))
         if not may_continue or sent != text or waiting.result.done():
             ops, self.checkpoints.unsaved = self.checkpoints.unsaved, []

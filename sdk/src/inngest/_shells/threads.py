@@ -118,8 +118,8 @@ class _RunSync:
             self.found.append(found)
             raise Suspended
         match self.session.decide([found], in_parallel=False):
-            case Execute():
-                return self._run_step(wanted, found)
+            case Execute(one):
+                return self._run_step(wanted, one)
             case Report(ops):
                 self._end(self._flush() or self._report(ops))
             case Missing() | None:

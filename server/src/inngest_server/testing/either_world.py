@@ -13,7 +13,7 @@ from inngest_server.runs.records import RunRow
 from inngest_server.testing import mounts
 from inngest_server.testing.app_log import AppLog
 from inngest_server.testing.calls import AppCall, Calls, StubFunction
-from inngest_server.testing.errors import ClockMoveError, HistoriesDifferError
+from inngest_server.testing.errors import ClockMoveError, HistoriesDifferError, WorldError
 from inngest_server.testing.faults import FAILURES, Failure, Fault, is_named
 from inngest_server.testing.follow import FOLLOWS, Verdict
 from inngest_server.testing.gate import lines_of, read_history_file
@@ -76,6 +76,10 @@ class EitherWorld:
         return {"INNGEST_DEV": self.url}
 
     def _open(self) -> None:
+        if self._host.app is not None:
+            raise WorldError(
+                "another world is open: a test has one world, inngest_world or inngest_async_world"
+            )
         self._host.engines.submit(self._node.start()).result()
         self._host.log.lines.clear()
         self._host.app = self._node.answer
@@ -84,9 +88,9 @@ class EitherWorld:
 
     def _close(self) -> None:
         self._log.close()
-        self._host.app = None
         if self._is_open:
             self._is_open = False
+            self._host.app = None
             self._read(self._node.close())
         if self._own_host is not None:
             self._own_host.close()
