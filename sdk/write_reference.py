@@ -117,6 +117,16 @@ INTERNAL = {
     "RetryAfterError": {"header"},
 }
 """Methods of a class that are for the SDK's own modules."""
+SHOWN = {
+    "Adapter": set[str](),
+    "EncryptionMiddleware": {"factory"},
+    "InMemoryDriver": set[str](),
+    "OpenTelemetryMiddleware": {"factory"},
+    "RemoteStateMiddleware": {"factory"},
+    "S3Driver": set[str](),
+    "SentryMiddleware": set[str](),
+}
+"""Classes whose methods are those of their base, which has its own section; what they have besides."""
 NOT_MADE = {"AI", "AISync", "Context", "ContextSync", "Function", "Group", "GroupSync", "Step", "StepSync"}
 """Classes whose instances the SDK makes."""
 SOURCES = re.compile(r"\s*\((?:protocol|design|features-\d) [^)]*\)")
@@ -176,20 +186,19 @@ def is_package(module: str) -> bool:
 def find(name: str) -> Found:
     """The definition of a full name, through whatever modules hand it on."""
     module, _, last = name.rpartition(".")
-    overloaded: list[Definition] = []
+    tree = tree_of(module)
+    overloaded = [node for node in tree.body if isinstance(node, Definition) and node.name == last]
+    if overloaded:
+        return Found(module, overloaded[-1])
     # Some names are only imported when they are asked for.
-    for node in ast.walk(tree_of(module)):
-        if isinstance(node, Definition) and node.name == last:
-            overloaded.append(node)
-        elif isinstance(node, ast.ImportFrom) and any(alias.name == last for alias in node.names):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == last for alias in node.names):
             package = module if is_package(module) else module.rpartition(".")[0]
             for _ in range(node.level - 1):
                 package = package.rpartition(".")[0]
             origin = f"{package}.{node.module}" if node.level else node.module or ""
             return find(f"{origin}.{last}")
-    if not overloaded:
-        raise LookupError(f"{module} has no {last}")
-    return Found(module, overloaded[-1])
+    raise LookupError(f"{module} has no {last}")
 
 
 # ---- descriptions ----------------------------------------------------------------------------------
@@ -207,7 +216,7 @@ def described(name: str) -> Iterator[str]:
 
 
 def described_class(module: str, node: ast.ClassDef) -> Iterator[str]:
-    made = constructor(node)
+    made = constructor(node) or inherited_constructor(module, node)
     if made:
         yield code(made)
     yield text_of(node)
@@ -243,6 +252,16 @@ def constructor(node: ast.ClassDef) -> str:
                     default = f" = {default_of(child.value)}" if child.value else ""
                     parts.append(f"{ast.unparse(child.target)}: {type_of(child.annotation)}{default}")
         return laid_out(f"{node.name}(", parts, ")")
+    return ""
+
+
+def inherited_constructor(module: str, node: ast.ClassDef) -> str:
+    """That of a base in the SDK; empty for those whose instances the SDK makes."""
+    for base in node.bases:
+        if node.name not in NOT_MADE and ast.unparse(base) == "ProviderAdapter":
+            found = find(f"{module}.{ast.unparse(base)}").node
+            assert isinstance(found, ast.ClassDef)
+            return constructor(found).replace(found.name, node.name, 1)
     return ""
 
 
@@ -377,6 +396,8 @@ def is_property(node: Method) -> bool:
 
 
 def is_hidden(owner: ast.ClassDef, node: Method) -> bool:
+    if owner.name in SHOWN and node.name not in SHOWN[owner.name]:
+        return True
     return node.name.startswith("_") or node.name in INTERNAL.get(owner.name, ()) or node.name == "to_wire"
 
 
@@ -408,7 +429,8 @@ def entries(lines: list[str]) -> Iterator[str]:
             joined[-1] += f" {line.strip()}"
         else:
             joined.append(line.strip())
-    for entry in joined:
+    # Some stand in one line.
+    for entry in (one for line in joined for one in re.split(r"(?<=[.;]) (?=[A-Z]\w*Error: )", line)):
         name, _, text = entry.partition(":")
         yield f"- `{name}`: {text.strip()}\n"
 

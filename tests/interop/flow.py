@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inngest_server.cli.main import main
-from tests.interop.harness import PYTHON, TYPESCRIPT, TYPESCRIPT_V3, App, Sdk, require
+from tests.interop.harness import OURS, PYTHON, TYPESCRIPT, TYPESCRIPT_V3, App, Sdk, require
 from tests.support.api import Api, request
 from tests.support.processes import wait_for
 from tests.support.server import ServerProcess
 
 FLOW_PYTHON = PYTHON._replace(app_id="flow-py", argv=(".venv/bin/python", "flow.py"))
+FLOW_OURS = OURS._replace(app_id="flow-py", argv=(OURS.argv[0], "flow.py"))
 FLOW_TYPESCRIPT = TYPESCRIPT._replace(app_id="flow-ts", argv=("node", "flow.mjs"))
 FLOW_TYPESCRIPT_V3 = TYPESCRIPT_V3._replace(app_id="flow-ts3", argv=("node", "../typescript/flow.mjs"))
-FLOW_SDKS = (FLOW_PYTHON, FLOW_TYPESCRIPT, FLOW_TYPESCRIPT_V3)
+FLOW_SDKS = (FLOW_PYTHON, FLOW_OURS, FLOW_TYPESCRIPT, FLOW_TYPESCRIPT_V3)
 CLOCK = "/api/ui/v1/clock"
 JSON = Any
 

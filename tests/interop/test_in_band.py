@@ -1,4 +1,4 @@
-"""Official SDKs that answer the signed PUT of a `start` server with their functions. Source: protocol 2.8.
+"""SDKs that answer the signed PUT of a `start` server with their functions. Source: protocol 2.8.
 
 The apps are given an address at which no server is: what arrives has come in the answer.
 """
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.harness import EVENT_KEY, KEYS, PYTHON, SIGNING_KEY, TYPESCRIPT, App, Sdk, require
+from tests.interop.harness import EVENT_KEY, KEYS, OURS, PYTHON, SIGNING_KEY, TYPESCRIPT, App, Sdk, require
 from tests.support.processes import free_port, wait_for
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("interop-in-band")]
 
 OTHER_KEY = "signkey-test-ffffffffffffffffffffffffffffffff"
-SDKS = [pytest.param(PYTHON, id="python"), pytest.param(TYPESCRIPT, id="typescript")]
+SDKS = [
+    pytest.param(PYTHON, id="python"),
+    pytest.param(OURS, id="ours"),
+    pytest.param(TYPESCRIPT, id="typescript"),
+]
 
 
 def server_for(app: App, directory: Path, *, port: int | None = None) -> ServerProcess:
@@ -62,14 +66,15 @@ def test_the_functions_of_the_answer_are_registered_and_run(
     assert run["status"] == "Completed"
 
 
-def test_an_app_that_may_not_answer_calls_back(tmp_path: Path) -> None:
-    require(TYPESCRIPT)
+@pytest.mark.parametrize("sdk", SDKS[1:])
+def test_an_app_that_may_not_answer_calls_back(sdk: Sdk, tmp_path: Path) -> None:
+    require(sdk)
     port = free_port()
     env = {**KEYS, "INNGEST_ALLOW_IN_BAND_SYNC": "false"}
     with (
-        App(TYPESCRIPT, tmp_path, server_url=f"http://127.0.0.1:{port}", env=env) as app,
+        App(sdk, tmp_path, server_url=f"http://127.0.0.1:{port}", env=env) as app,
         server_for(app, tmp_path, port=port) as server,
     ):
         line_of(server, "sync.done")
-        assert server.api.functions(TYPESCRIPT.app_id)
+        assert server.api.functions(sdk.app_id)
         assert "sync.failed" not in server.log_text()

@@ -1,4 +1,4 @@
-"""Apps that were written for the official Python SDK, unchanged on ours: every row of cases.md, the same runs.
+"""Apps written for the official Python SDK, unchanged on ours: every row of cases.md, the same runs.
 
 With checkpoints, as our SDK has it by default, and without: then the number of calls is the same, too.
 """
@@ -9,7 +9,7 @@ import pytest
 
 import inngest
 from tests.interop import common
-from tests.interop.harness import OURS, OURS_PLAIN, Case, Sdk, World, check, world
+from tests.interop.harness import OURS, OURS_PLAIN, Sdk, World, check, world
 from tests.interop.table import cases
 from tests.support.api import request
 

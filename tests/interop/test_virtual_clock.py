@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.interop.harness import PYTHON, App, require
+from tests.interop.harness import OURS, PYTHON, App, Sdk, require
 from tests.support.api import request
 from tests.support.processes import wait_for
 from tests.support.scripted import rows
@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("interop-clock")]
 ONBOARDING = PYTHON._replace(
     name="onboarding", app_id="onboarding-py", argv=(".venv/bin/python", "onboarding.py")
 )
+OURS_ONBOARDING = OURS._replace(app_id="onboarding-py", argv=(OURS.argv[0], "onboarding.py"))
 DAY_S = 24 * 3600
 SCALED_DAY_S = 0.2
 CLOCK = "/api/ui/v1/clock"
@@ -36,10 +37,10 @@ class Lived(NamedTuple):
     """Domain time from the first run's beginning to the last one's end."""
 
 
-def live(directory: Path, day_s: float, *flags: str) -> Lived:
+def live(sdk: Sdk, directory: Path, day_s: float, *flags: str) -> Lived:
     """Run the program on a server of its own; with a virtual clock, as fast as it can be moved."""
     with ServerProcess(directory / "server", "dev", "--retry-interval", "1", "--no-poll", *flags) as server:
-        app = App(ONBOARDING, directory, server_url=server.url, env={"DAY_S": str(day_s)})
+        app = App(sdk, directory, server_url=server.url, env={"DAY_S": str(day_s)})
         with app:
             assert app.sync()[0] == 200
             event_id = server.api.send("interop/signed-up")
@@ -84,10 +85,12 @@ def took_of(server: ServerProcess) -> int:
     return took_ms
 
 
-def test_a_month_of_the_python_sdk_runs_through_in_the_order_of_real_time(tmp_path: Path) -> None:
-    require(PYTHON)
-    real = live(tmp_path / "real", SCALED_DAY_S)
-    virtual = live(tmp_path / "virtual", DAY_S, "--clock", "virtual")
+@pytest.mark.parametrize("sdk", [ONBOARDING, OURS_ONBOARDING], ids=["official", "ours"])
+def test_a_month_of_the_python_sdk_runs_through_in_the_order_of_real_time(sdk: Sdk, tmp_path: Path) -> None:
+    """Ours sends sleeps as durations; the runs are the same."""
+    require(sdk)
+    real = live(sdk, tmp_path / "real", SCALED_DAY_S)
+    virtual = live(sdk, tmp_path / "virtual", DAY_S, "--clock", "virtual")
 
     assert virtual._replace(took_ms=0) == real._replace(took_ms=0)
     assert virtual.ends == [f"onboarding-py-{name}" for name in ("nagger", "reminder", "onboarding")]

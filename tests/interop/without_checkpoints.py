@@ -1,6 +1,6 @@
-"""Run a program whose client reports each step by the answer to a request of its own, as the official SDK does.
+"""Run a program whose client reports each step by the answer to a request, as the official SDK does.
 
-    python without_checkpoints.py app.py
+python without_checkpoints.py app.py
 """
 
 import functools

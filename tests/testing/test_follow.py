@@ -78,7 +78,7 @@ class TestRequests:
         assert (verdict.outcome, given) == (FOLLOWS, [0, 1, 2])
 
     def test_one_of_a_race_is_enough(self) -> None:
-        race = {"opts": {"parallelMode": "race"}}
+        race: dict[str, Any] = {"opts": {"parallelMode": "race"}}
         history = run(step("b"), step("won"), step("a"))
         verdict, given = followed(history, asks("a", "b", **race), asks("a", "won"), DONE)
         assert (verdict.outcome, given) == (FOLLOWS, [0, 1, 3])
@@ -204,7 +204,7 @@ class TestSame:
     def test_results_nobody_waits_for_may_come_after_the_end(self) -> None:
         """The function returns when one of two parallel steps is done; the other one was asked for."""
         history = run(step("b"), step("a"))
-        race = {"opts": {"parallelMode": "race"}}
+        race: dict[str, Any] = {"opts": {"parallelMode": "race"}}
         assert followed(history, asks("a", "b", **race), DONE, DONE)[0].outcome == FOLLOWS
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -63,6 +65,14 @@ class TestKinds:
     def test_wsgi_apps_run_on_the_thread_of_the_test(self, world: World) -> None:
         world.serve(App(where=where).wsgi)
         assert world.send("where", {}).run.output == threading.current_thread().name
+
+    def test_wsgi_apps_share_the_connection_of_the_test(self, world: World) -> None:
+        with closing(sqlite3.connect(":memory:")) as connection:  # It refuses every other thread.
+            connection.execute("CREATE TABLE orders (id)")
+            connection.execute("INSERT INTO orders VALUES (7)")
+            app = App(first=lambda event, steps: connection.execute("SELECT id FROM orders").fetchall())
+            world.serve(app.wsgi)
+            assert world.send("first", {}).run.output == [[7]]
 
     def test_asgi_apps_may_block_and_ask_the_server(self, world: World) -> None:
         app = App()

@@ -290,6 +290,14 @@ class TestOthers:
         assert run.error is not None
         assert run.steps["bill"].error == ("PermissionError", "no credit", "")
 
+    def test_a_stub_may_be_a_coroutine_and_use_the_world(self, world: World) -> None:
+        async def bill(event: dict[str, Any]) -> int:
+            return len(world.sent_events)
+
+        world.serve(App(order=lambda event, steps: steps.invoke("bill", "billing-charge")).asgi)
+        world.stub_function("billing-charge", bill)
+        assert world.send("order", {}).run.output == 1
+
     def test_a_served_function_can_be_stubbed_too(self, world: World) -> None:
         app = App(say=say)
         world.serve(app.asgi)

@@ -87,6 +87,11 @@ def resolve(
     api_default, event_default = (
         (ORIGIN_DEV, ORIGIN_DEV) if is_dev else (API_ORIGIN_CLOUD, EVENT_API_ORIGIN_CLOUD)
     )
+    timeout = REQUEST_TIMEOUT
+    if request_timeout is not None:
+        timeout = to_timedelta(request_timeout, what="request_timeout")
+        if not timeout:
+            raise ConfigError("request_timeout cannot be 0: no server would ever answer in time")
     return Settings(
         mode=Mode.DEV if is_dev else Mode.CLOUD,
         api_origin=_origin("api_base_url", api_base_url)
@@ -101,9 +106,7 @@ def resolve(
         event_key=event_key or given.get("INNGEST_EVENT_KEY") or None,
         signing_key=signing_key or given.get("INNGEST_SIGNING_KEY") or None,
         signing_key_fallback=signing_key_fallback or given.get("INNGEST_SIGNING_KEY_FALLBACK") or None,
-        request_timeout=REQUEST_TIMEOUT
-        if request_timeout is None
-        else to_timedelta(request_timeout, what="request_timeout"),
+        request_timeout=timeout,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
@@ -93,6 +94,7 @@ class Inngest:
         self._lock = threading.Lock()
         self._own_api: Api | None = None
         self._own_thread_pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
         self._own_background: BackgroundLoop | None = None
 
     # What the settings say, under the names of the official SDK.
@@ -314,11 +316,13 @@ class Inngest:
     @property
     def thread_pool(self) -> ThreadPoolExecutor:
         """Threads of synchronous functions that an asynchronous framework serves; made when first needed."""
-        if self._own_thread_pool is None:
+        if self._own_thread_pool is None or self._pool_process != os.getpid():
             from concurrent.futures import ThreadPoolExecutor
 
             with self._lock:
-                if self._own_thread_pool is None:
+                # A forked process has the pool of its parent, but none of the threads.
+                if self._own_thread_pool is None or self._pool_process != os.getpid():
+                    self._pool_process = os.getpid()
                     self._own_thread_pool = ThreadPoolExecutor(
                         max_workers=thread_pool_workers(), thread_name_prefix=f"inngest-{self.app_id}"
                     )

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EncryptionMiddleware"]
 
+OF_A_RUN = "inngest/function."
+"""Events with this beginning are about a run: failed, finished, cancelled."""
+
 
 class EncryptionMiddleware(MiddlewareSync):
     """Encrypts step outputs, function outputs, and one field of the data of events and invocations.
@@ -85,7 +88,8 @@ class EncryptionMiddleware(MiddlewareSync):
         """Let the code see plain events and results."""
         # `ctx.event` is also the first of `ctx.events`, unless other middleware has replaced one of them.
         for event in {id(event): event for event in (ctx.event, *ctx.events)}.values():
-            event.data = self._decrypt_data(event.data)
+            data = self._decrypt_data(event.data)
+            event.data = self._decrypt_run(data) if event.name.startswith(OF_A_RUN) else data
         for output in steps.values():
             output.data = self._decrypt_result(output.data)
 
@@ -122,6 +126,17 @@ class EncryptionMiddleware(MiddlewareSync):
         if is_encrypted(data.get(self._field)):
             return {**data, self._field: self._cipher.decrypt(data[self._field])}
         return data
+
+    def _decrypt_run(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What an event about a run has of it: `on_failure` finds the run's own event there (protocol 5.3)."""
+        changed = dict(data)
+        if isinstance(data.get("event"), dict):
+            changed["event"] = self._decrypt_result(data["event"])
+        if isinstance(data.get("events"), list):
+            changed["events"] = [self._decrypt_result(event) for event in data["events"]]
+        if "result" in data:
+            changed["result"] = self._cipher.decrypt(data["result"])
+        return changed
 
     def _decrypt_result(self, value: object) -> object:
         """Of a step: its output, or the event that a wait came to."""

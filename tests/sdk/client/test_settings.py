@@ -113,6 +113,18 @@ def test_the_request_timeout_is_any_duration() -> None:
     assert Inngest(app_id="app", request_timeout="2m").settings.request_timeout == timedelta(minutes=2)
 
 
+@pytest.mark.parametrize("timeout", [0, -1, "soon"])
+def test_a_request_timeout_that_nobody_can_meet_is_refused(timeout: Any) -> None:
+    with pytest.raises(ConfigError, match="request_timeout"):
+        Inngest(app_id="app", request_timeout=timeout)
+
+
+@pytest.mark.parametrize("env", ["a\r\nx-evil: 1", "brünch"])
+def test_an_environment_that_is_no_header_is_refused(env: str) -> None:
+    with pytest.raises(ConfigError, match=r"env \(INNGEST_ENV\)"):
+        Inngest(app_id="app", env=env)
+
+
 def test_several_clients_live_beside_each_other() -> None:
     dev = Inngest(app_id="a", is_production=False, event_key="x")
     cloud = Inngest(app_id="b")

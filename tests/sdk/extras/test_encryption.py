@@ -281,6 +281,33 @@ def test_the_encrypted_result_of_an_invoked_function_is_read(wire: Wire) -> None
     assert decrypted(wire.outputs["function"]) == {"receipt": 1}
 
 
+@pytest.mark.parametrize("name", ["failed", "finished", "cancelled"])
+def test_what_an_event_about_a_run_has_of_it_is_read(wire: Wire, name: str) -> None:
+    """As in `on_failure`, which finds the run's own event there."""
+    own = {"name": "order", "data": {"encrypted": Cipher(KEY).encrypt(CARD), "plain": 1}}
+    data = {"run_id": "r", "event": own, "events": [own], "result": Cipher(KEY).encrypt("done")}
+
+    async def order(ctx: inngest.Context) -> Any:
+        return ctx.event.data
+
+    wire.run(order, inngest.Event(name=f"inngest/function.{name}", data=data))
+
+    readable = {"name": "order", "data": {"encrypted": CARD, "plain": 1}}
+    expected = {"run_id": "r", "event": readable, "events": [readable], "result": "done"}
+    assert decrypted(wire.outputs["function"]) == expected
+
+
+def test_other_events_are_not_searched_for_more(wire: Wire) -> None:
+    inner = {"name": "order", "data": {"encrypted": Cipher(KEY).encrypt(CARD)}}
+
+    async def order(ctx: inngest.Context) -> Any:
+        return ctx.event.data["event"]
+
+    wire.run(order, inngest.Event(name="shop/function.failed", data={"event": inner}))
+
+    assert decrypted(wire.outputs["function"]) == inner
+
+
 def test_plain_events_and_results_are_read_as_they_are(wire: Wire) -> None:
     """While encryption is being introduced."""
 

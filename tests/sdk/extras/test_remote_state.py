@@ -97,6 +97,16 @@ def test_s3_objects_lie_below_the_run_and_hold_json() -> None:
     assert json.loads(body) == OUTPUT
 
 
+def test_outputs_of_many_steps_are_loaded_in_their_places() -> None:
+    driver = remote_state.S3Driver(bucket="outputs", client=Bucket())
+    raw = {str(n): {"data": driver.save_step("run", n) if n % 3 else n} for n in range(40)}
+    memos = inngest.StepMemos.from_raw(raw)
+
+    driver.load_steps(memos)
+
+    assert [output.data for output in memos.values()] == list(range(40))
+
+
 def test_a_failed_step_stores_nothing() -> None:
     bucket = Bucket()
     client = client_with(remote_state.S3Driver(bucket="outputs", client=bucket))

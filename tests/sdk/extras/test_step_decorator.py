@@ -92,6 +92,28 @@ def test_the_step_tools_are_found_without_the_context() -> None:
     assert mocked.trigger(order, EVENT, CLIENT).output is True
 
 
+def test_errors_about_a_decorated_step_name_the_line_that_called_it() -> None:
+    """Not the decorator's own."""
+    places: list[str] = []
+
+    class Seer(inngest.MiddlewareSync):
+        def transform_input(self, ctx: Any, function: Any, steps: Any) -> None:
+            self.ctx = ctx
+
+        def transform_output(self, result: inngest.TransformOutputResult) -> None:
+            places.extend(str(place) for _, place in self.ctx.step._run.session.places.values())
+
+    client = mocked.Inngest(app_id="test", middleware=[Seer])
+
+    @client.create_function(fn_id="order", trigger=TRIGGER)
+    def order(ctx: inngest.ContextSync) -> int:
+        return count(1)
+
+    mocked.trigger(order, EVENT, client)
+
+    assert {place.rpartition(":")[0] for place in places} == {__file__}
+
+
 def test_without_a_run_there_are_no_step_tools() -> None:
     with pytest.raises(experimental.StepContextError, match="no Inngest function runs here"):
         experimental.get_step_context()

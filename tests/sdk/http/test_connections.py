@@ -8,7 +8,13 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from inngest._http.connections import BODY_BYTES_MAX, AsyncConnections, BadAnswerError, ThreadConnections
+from inngest._http.connections import (
+    BODY_BYTES_MAX,
+    AsyncConnections,
+    BadAnswerError,
+    ThreadConnections,
+    is_direct,
+)
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 DROP = b""
@@ -212,6 +218,29 @@ async def test_a_new_connection_that_dies_is_an_error(is_async: bool) -> None:
 async def test_nobody_who_listens_is_an_error(is_async: bool) -> None:
     with pytest.raises(ConnectionRefusedError):
         await Poster("http://127.0.0.1:1", is_async=is_async).post()
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_used"),
+    [
+        ({}, True),
+        ({"HTTP_PROXY": "http://proxy:1"}, False),
+        ({"ALL_PROXY": "http://proxy:1"}, False),
+        ({"HTTPS_PROXY": "http://proxy:1"}, True),
+        ({"NO_PROXY": "other"}, True),
+        ({"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "server.test"}, True),
+    ],
+)
+def test_a_proxy_is_left_to_the_general_client(
+    variables: dict[str, str], is_used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name.lower(), value)
+
+    assert is_direct("http://server.test:8288") is is_used
 
 
 async def test_no_answer_in_time_is_an_error(is_async: bool) -> None:

@@ -1,5 +1,6 @@
 """Calls, introspection and trust: what the handler answers, in both ways of asking it."""
 
+import asyncio
 import hashlib
 import json
 import time
@@ -101,8 +102,6 @@ async def test_the_failure_handler_is_called_by_its_own_id(client: inngest.Innge
 
 
 async def test_a_plain_function_runs_outside_of_the_event_loop(client: inngest.Inngest) -> None:
-    import asyncio
-
     async def answer() -> Any:
         return said(await handler.handle(call()))
 
@@ -243,6 +242,32 @@ async def test_head_is_get_without_a_body(dev: Asker) -> None:
     assert (head.status, head.headers, head.body) == (got.status, got.headers, b"")
 
 
+@pytest.mark.parametrize("error", [GeneratorExit(), SystemExit(3), asyncio.CancelledError(), StopIteration()])
+async def test_whatever_a_function_raises_is_answered(
+    error: BaseException, client: inngest.Inngest, is_async: bool, is_async_function: bool
+) -> None:
+    make = client.create_function(fn_id="fn", event="a")
+    if is_async_function:
+
+        async def fail(ctx: inngest.Context) -> None:
+            raise error
+
+        function: Any = make(fail)
+    else:
+
+        def fail_sync(ctx: inngest.ContextSync) -> None:
+            raise error
+
+        function = make(fail_sync)
+    asker = Asker(Handler(client, [function], framework="test"), is_async=is_async)
+
+    response = await asker.ask(call())
+
+    assert response.status == 500
+    assert said(response)["name"] in ("RuntimeError", "StopIteration")
+    await client.aclose()
+
+
 # Trust in production.
 
 
@@ -273,6 +298,12 @@ async def test_whoever_is_not_trusted_learns_nothing(options: Any, ask: str, clo
 
     assert (response.status, said(response)) == (401, {"message": "Unauthorized"})
     assert response.headers == {"content-type": "application/json", "x-inngest-sdk-handled": "true"}
+
+
+async def test_head_is_refused_without_a_body(cloud: Asker) -> None:
+    response = await cloud.ask(request("HEAD"))
+
+    assert (response.status, response.body) == (401, b"")
 
 
 async def test_a_changed_body_is_not_trusted(cloud: Asker) -> None:

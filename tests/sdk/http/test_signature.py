@@ -76,6 +76,14 @@ def test_a_malformed_header_is_refused_with_a_reason(header: str | None) -> None
         verify(header, BODY, [KEY], now_s=T)
 
 
+def test_a_very_long_body_is_not_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inngest._wire.signature.CANONICAL_BYTES_MAX", len(BODY))
+
+    assert verify(SIGNED, BODY, [KEY], now_s=T) == KEY
+    with pytest.raises(SignatureError):
+        verify(SIGNED, BODY + b" ", [KEY], now_s=T)
+
+
 def test_without_keys_nothing_is_trusted() -> None:
     with pytest.raises(SignatureError):
         verify(SIGNED, BODY, [], now_s=T)

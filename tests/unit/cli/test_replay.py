@@ -128,7 +128,7 @@ def test_requests_are_signed_with_the_key(histories: Path, url: str, app: App) -
         seen.append((environ["HTTP_X_INNGEST_SIGNATURE"], body, environ["HTTP_X_INNGEST_SERVER_KIND"]))
         return inner({**environ, "wsgi.input": io.BytesIO(body)}, start_response)
 
-    app.wsgi = noting  # type: ignore[method-assign]
+    app.wsgi = noting
     with served(app) as signed_url:
         assert (
             main(["replay", str(histories), "--url", signed_url, "--signing-key", f"signkey-prod-{KEY}"]) == 0

@@ -454,7 +454,7 @@ class Api:
         """Connections for frequent calls; None where a proxy may have to be asked."""
         self._forget_after_fork()
         if self._is_direct is None:
-            self._is_direct = is_direct()
+            self._is_direct = is_direct(self._settings.api_origin)
         if self._is_direct and self._direct is None:
             origin, timeout_s = self._settings.api_origin, self._settings.request_timeout.total_seconds()
             with self._lock:

@@ -59,7 +59,8 @@ class BackgroundLoop:
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._loop is None or self._process != os.getpid():
+            # The thread of a loop ends early when user code raises KeyboardInterrupt in it.
+            if self._loop is None or self._loop.is_closed() or self._process != os.getpid():
                 self._loop = asyncio.new_event_loop()
                 self._process = os.getpid()
                 self._thread = threading.Thread(
@@ -89,7 +90,7 @@ class BackgroundLoop:
         with self._lock:
             loop, self._loop = self._loop, None
             thread, self._thread = self._thread, None
-        if loop is None or thread is None or self._process != os.getpid():
+        if loop is None or thread is None or loop.is_closed() or self._process != os.getpid():
             if last is not None:
                 last.close()
             return

@@ -56,11 +56,14 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def is_direct() -> bool:
-    """Whether the environment names no proxy at all; where it does, httpx knows which calls it is for."""
-    from urllib.request import getproxies
+def is_direct(url: str) -> bool:
+    """Whether calls of this address go to it, and not to a proxy that the environment names."""
+    from urllib.request import getproxies, proxy_bypass
 
-    return not getproxies()
+    parts = urlsplit(url)
+    if getproxies().keys().isdisjoint((parts.scheme, "all")):
+        return True
+    return bool(proxy_bypass(parts.hostname or ""))
 
 
 class AsyncConnections:

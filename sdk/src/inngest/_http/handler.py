@@ -161,6 +161,9 @@ class Handler:
                     return self._called(self._answer_blocking(call), call)
         except Exception as error:
             return self._refusal(error)
+        except asyncio.CancelledError:
+            # Nobody cancels a thread: the background loop has ended under the function.
+            return self._refusal(RuntimeError("the request was given up, as this process is shutting down"))
 
     # Admission: everything that needs no waiting.
 
@@ -180,7 +183,11 @@ class Handler:
             case "GET":
                 return self._introspect(request)
             case "HEAD":
-                return replace(self._introspect(request), body=b"")
+                try:
+                    response = self._introspect(request)
+                except RequestRejectedError as error:
+                    response = self._refusal(error)
+                return replace(response, body=b"")
             case _:
                 response = self._json(
                     405,
@@ -399,7 +406,11 @@ class Handler:
         if request.use_api:
             run_id = request.run_id
             request = _completed(request, api.fetch_memos_sync(run_id), api.fetch_events_sync(run_id))
-        answer = execute_sync(call.function, request, client=self._client, middleware=middleware, api=api)
+        try:
+            answer = execute_sync(call.function, request, client=self._client, middleware=middleware, api=api)
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            # Would look like the cancellation of whoever waits for this thread.
+            raise RuntimeError(f"the function raised {type(error).__name__}") from error
         try:
             middleware.before_response_sync()
         except Exception as error:

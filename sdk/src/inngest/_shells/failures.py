@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from inngest.errors import (
     StepError,
 )
 
-OWN_FOLDER = str(Path(__file__).parent.parent)
+OWN_FOLDER = f"{Path(__file__).parent.parent}{os.sep}"
 STACK_CHARS_MAX = 32 * 1024
 """Of a traceback; its end says what happened, so that is what is kept."""
 CAUSES_MAX = 5
@@ -146,4 +147,6 @@ def _cause_json(error: BaseException, depth: int) -> dict[str, object] | None:
 def caller(depth: int) -> tuple[str, int]:
     """File and line of the code that called the caller."""
     frame = sys._getframe(depth + 1)  # pyright: ignore[reportPrivateUsage]
+    while frame.f_code.co_filename.startswith(OWN_FOLDER) and frame.f_back is not None:
+        frame = frame.f_back  # A step that this package makes for the user, as `experimental.step` does.
     return frame.f_code.co_filename, frame.f_lineno

@@ -11,7 +11,7 @@ import io
 import queue
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
@@ -331,11 +331,20 @@ def _settle(future: "Future[Any]", fn: Callable[..., Any], args: Any, kwargs: An
 
 
 async def on_executor(executor: Executor, function: Callable[..., Any], *args: Any) -> Any:
-    """The result of a function of the test, which may be a coroutine function."""
-    result = await asyncio.wrap_future(
-        executor.submit(contextvars.copy_context().run, lambda: function(*args))
-    )
-    return await result if inspect.isawaitable(result) else result
+    """The result of a function of the test, which may be a coroutine function.
+
+    That gets a loop of its own: nothing of the user's runs on the loop of the engines.
+    """
+
+    def call() -> Any:
+        result = function(*args)
+        return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+
+    return await asyncio.wrap_future(executor.submit(contextvars.copy_context().run, call))
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
+    return await result
 
 
 def loop_of(apps: LoopThread | None) -> asyncio.AbstractEventLoop:

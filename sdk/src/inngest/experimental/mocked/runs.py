@@ -188,7 +188,7 @@ class _Run:
             steps={hashed: _copied(memo) for hashed, memo in self.memos.items()},
             stack=tuple(self.memos),
             target=item.target,
-            # Steps that have a stub, or that are planned already, must not run: each is announced before it does.
+            # Steps with a stub, and those that are planned already, must not run: each is announced first.
             plan_only=bool(self.stubs or self.items or self.waits),
             version=2,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, cast
 
 from inngest.errors import Error
@@ -15,6 +16,8 @@ __all__ = ["InMemoryDriver", "RemoteStateError", "S3Driver"]
 
 MARKER: Final = "__REMOTE_STATE__"
 STRATEGY_MARKER: Final = "__STRATEGY__"
+REQUESTS_MAX: Final = 8
+"""At the same time, so that a run of many steps does not wait for one after another."""
 
 
 class RemoteStateError(Error):
@@ -87,9 +90,14 @@ class S3Driver:
         Raises:
             RemoteStateError: a reference leads out of this driver's bucket or folder.
         """
-        for output in steps.values():
-            if _is_reference(output.data, self._strategy):
-                output.data = self._load(output.data)
+        found = [(each, each.data) for each in steps.values() if _is_reference(each.data, self._strategy)]
+        if len(found) < 2:
+            loaded = [self._load(reference) for _, reference in found]
+        else:
+            with ThreadPoolExecutor(min(len(found), REQUESTS_MAX)) as pool:
+                loaded = list(pool.map(self._load, [reference for _, reference in found]))
+        for (output, _), value in zip(found, loaded, strict=True):
+            output.data = value
 
     def _load(self, reference: dict[str, Any]) -> object:
         bucket, key = reference.get("bucket"), reference.get("key")
