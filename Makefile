@@ -24,7 +24,7 @@ MINUTES ?=
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test unit check format lint types simulate bench lock clean \
+.PHONY: help setup run test unit check format lint types simulate bench lock reference clean \
 	interop interop-python interop-typescript interop-typescript-v3
 
 help: ## explain the targets
@@ -61,6 +61,9 @@ lock: setup ## renew the locked versions in requirements/ (ARGS="--upgrade" for 
 # One file serves every platform and Python from 3.11 on, and names no host to download from.
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
+
+reference: setup ## write docs/reference/python-sdk.md from the docstrings of the SDK
+	$(BIN)/python sdk/write_reference.py
 
 clean: ## remove the environments, caches and build results
 	rm -rf $(VENV) $(INTEROP_PYTHON)/.venv $(addsuffix /node_modules,$(INTEROP_NODE))

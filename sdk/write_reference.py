@@ -439,7 +439,7 @@ def errors_table() -> str:
     """Every error of `inngest.errors` with its code and first sentence."""
     rows = ["All are in `inngest.errors`:\n", "| Error | `code` | Meaning |", "|---|---|---|"]
     tree = tree_of("inngest.errors")
-    for node in tree.body:
+    for place, node in enumerate(tree.body):
         if isinstance(node, ast.ClassDef):
             codes = [
                 ast.literal_eval(child.value)
@@ -450,6 +450,8 @@ def errors_table() -> str:
             ]
             about = SOURCES.sub("", " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split()))
             rows.append(f"| `{node.name}` | {f'`{codes[0]}`' if codes else 'as its base'} | {about} |")
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and "Error" in node.value.id:
+            rows.append(f"| `{ast.unparse(node.targets[0])}` | | {string_of(tree.body[place + 1])} |")
     return "\n".join(rows) + "\n"
 
 

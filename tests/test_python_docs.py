@@ -5,26 +5,35 @@ The programs run on the SDK of this repository and, where something is to happen
 
 import asyncio
 import importlib.metadata
+import importlib.util
 import re
 import sys
 import types
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
 import inngest
 import inngest.asgi
+import inngest.errors
+from inngest_server.lint.lint import lint
+from inngest_server.lint.rules import enabled
 from inngest_server.testing import World
 from inngest_server.testing.host import Host
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FRAGMENTS = {"reference/lint.md"}
-"""Pages whose blocks are parts of functions; tests/unit/lint/test_reference.py reads them."""
+FRAGMENTS = {"howto/test-your-functions.md", "reference/lint.md"}
+"""Pages whose blocks are no programs: parts of functions (tests/unit/lint/test_reference.py reads them), and
+tests of an application that the reader has.
+"""
+
+READMES = ["../README.md", "../sdk/README.md"]
 
 T = TypeVar("T")
 START = datetime(2030, 6, 3, 12, tzinfo=UTC)
@@ -32,10 +41,11 @@ START = datetime(2030, 6, 3, 12, tzinfo=UTC)
 
 def programs() -> list[str]:
     """Pages with Python that uses the SDK, relative to `docs`."""
+    pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
     return sorted(
         name
-        for page in DOCS.rglob("*.md")
-        if (name := page.relative_to(DOCS).as_posix()) not in FRAGMENTS
+        for name in [*pages, *READMES]
+        if name not in FRAGMENTS
         and any("import inngest" in block or "from inngest" in block for block in blocks_of(name))
     )
 
@@ -71,18 +81,28 @@ def world(host: Host, request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 Run = Callable[[str], Any]
 
 
+class ReadersApp(types.ModuleType):
+    """What a page takes as the reader's own application: whatever is imported from it is there."""
+
+    client = inngest.Inngest(app_id="shop", is_production=False)
+    functions: ClassVar[list[object]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return object()
+
+
 @pytest.fixture
 def run_page(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Execute a page; returns its module."""
     monkeypatch.setenv("INNGEST_DEV", "1")
-    # What a page takes as the reader's own application.
-    shop = types.ModuleType("shop")
-    vars(shop).update(client=inngest.Inngest(app_id="shop"), functions=[], site=inngest.asgi.serve)
-    monkeypatch.setitem(sys.modules, "shop", shop)
+    monkeypatch.setitem(sys.modules, "shop", ReadersApp("shop"))
 
     def run(page: str) -> Any:
-        module = types.ModuleType(re.sub(r"\W", "_", page))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+        # In a tutorial the module is called `app`, and its test imports it.
+        module = types.ModuleType("app")
+        monkeypatch.setitem(sys.modules, "app", module)
         exec(compile(source_of(page), str(DOCS / page), "exec"), vars(module))
         return module
 
@@ -114,6 +134,13 @@ def test_the_sdk_of_the_documentation_is_ours() -> None:
 def test_the_python_of_a_page_runs(page: str, run_page: Run) -> None:
     for function in functions_of(run_page(page)):
         assert function.get_config("http://app/api/inngest")
+
+
+def test_the_functions_of_documentation_and_examples_are_repeatable() -> None:
+    examples = {str(path): path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("*.py")}
+    result = lint({page: source_of(page) for page in programs()} | examples, enabled(["ING"], ["ING005"]))
+    assert [finding[:7] for finding in result.findings] == []
+    assert result.functions > 30
 
 
 @pytest.fixture
@@ -221,6 +248,7 @@ def test_checkpointing_saves_requests_as_its_page_says(serve: Run, world: World)
     serve("howto/python/checkpointing.md")
     outputs = {run.function: run.output for run in world.send("shop/import", {}).runs}
     assert outputs == {"shop-import": 45, "shop-one-by-one": 5}
+    assert Counter(call.function for call in world.calls) == {"shop-import": 1, "shop-one-by-one": 3}
 
 
 def test_typed_results_arrive_as_their_page_says(serve: Run, world: World) -> None:
@@ -263,6 +291,73 @@ def test_tests_of_functions_pass_as_their_page_says(run_page: Run, world: World)
     module.test_the_total_is_twice_the_amount()
 
 
+def test_the_tutorial_goes_as_it_says(
+    serve: Run, world: World, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INNGEST_DEV", world.url)
+    whole, broken, test = blocks_of("tutorial/python.md")
+    app = types.ModuleType("app")
+    monkeypatch.setitem(sys.modules, "app", app)
+    exec(whole, vars(app))
+    intact = vars(app)["send_mail"]
+
+    exec(test, told := dict[str, Any]())
+    told["test_the_customer_is_asked_after_a_day"](world)
+
+    exec(broken, vars(app))
+    run = world.send("shop/order.placed", {"order": "18"}).run
+    world.advance(days=1)
+    assert (run.status, run.steps["ask"].attempts) == ("Running", 1)
+    vars(app)["send_mail"] = intact
+    world.advance_to_next()
+    assert run.output == "sent"
+    asyncio.run_coroutine_threadsafe(app.client.aclose(), host.apps.loop).result()
+
+
+@pytest.mark.parametrize(
+    ("page", "event", "data", "said"),
+    [
+        ("../README.md", "shop/customer.joined", {"name": "Ann"}, "sent to Ann: How do you like it?"),
+        ("../sdk/README.md", "shop/cart.left", {"email": "ann@example.com"}, "sent to ann@example.com"),
+    ],
+)
+def test_the_first_function_that_a_reader_sees_works(
+    page: str, event: str, data: dict[str, str], said: str, serve: Run, world: World
+) -> None:
+    serve(page)
+    run = world.send(event, data).run
+    world.advance(days=1)
+    assert run.output == said
+
+
 def test_the_repeatable_invoice_runs(serve: Run, world: World) -> None:
     serve("howto/find-nondeterminism.md")
     assert world.send("shop/order.placed", {"customer": "Ann"}).run.status == "Completed"
+
+
+# ---- the reference -----------------------------------------------------------------------------------
+
+
+def reference() -> Any:
+    spec = importlib.util.spec_from_file_location("write_reference", ROOT / "sdk" / "write_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_says_what_the_docstrings_say() -> None:
+    written = reference()
+    assert written.PAGE.read_text(encoding="utf-8") == written.page(), (
+        "docs/reference/python-sdk.md is not up to date: run sdk/write_reference.py"
+    )
+
+
+def test_the_reference_has_every_public_name() -> None:
+    written = reference()
+    described = {name for names in written.SECTIONS.values() for name in names}
+    told = {f"inngest.{name}" for name in written.TOLD_ELSEWHERE}
+    assert {f"inngest.{name}" for name in inngest.__all__} - described - told == set()
+    errors = (DOCS / "reference/python-sdk.md").read_text(encoding="utf-8")
+    assert [name for name in inngest.errors.__all__ if f"`{name}`" not in errors] == []

@@ -110,6 +110,13 @@ class TestNames:
         with pytest.raises(AppNotServedError, match="inngest = true"):
             world.serve(app.asgi)
 
+    def test_an_app_that_asks_another_server_is_told_so_too(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("INNGEST_DEV", f"http://127.0.0.1:{free_port()}")
+        with pytest.raises(AppNotServedError, match="inngest = true"):
+            world.serve(App(order=order).asgi)
+
     def test_nothing_listens_there(self, world: World) -> None:
         with pytest.raises(AppNotServedError, match="unreachable"):
             world.serve(f"http://127.0.0.1:{free_port()}/api/inngest")
@@ -189,6 +196,16 @@ class TestLogs:
         assert [record.getMessage() for record in ann.logs] == ["hello ann"]
         assert [record.getMessage() for record in bob.logs] == ["hello bob"]
         assert len(world.logs) == 2
+
+    def test_a_thread_that_does_not_know_its_run_works_for_the_only_one(self, world: World) -> None:
+        def speak(event: dict[str, Any], steps: Steps) -> None:
+            thread = threading.Thread(target=logging.getLogger("shop").warning, args=("hello",))
+            thread.start()
+            thread.join()
+
+        world.serve(App(speak=speak).asgi)
+        run = world.send("speak", {}).run
+        assert [record.getMessage() for record in run.logs] == ["hello"]
 
 
 class TestAsync:

@@ -121,6 +121,8 @@ class Endpoint:
         watch = asyncio.create_task(_cancel_when_gone(task, receive))
         try:
             await send_response(await self._handler.handle(request), send)
+        except OSError:
+            pass  # From `send`, as the handler raises nothing: the client has gone (ASGI 2.4).
         except asyncio.CancelledError:
             # Ours only when the watch asked for it, and nobody else did.
             if not watch.done() or watch.cancelled() or not watch.result() or task.uncancel() > 0:

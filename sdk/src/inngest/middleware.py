@@ -68,15 +68,20 @@ class TransformOutputResult:
 
     Middleware changes `output` or `error` in place. The function's code goes on with what the server stored,
     so after a change a step is answered at once, and the code sees the changed output in the next request.
+
+    Also shown is what a step asks the server for (a sleep, an invocation, ...): it has no output, and
+    `step.opts` may be changed.
     """
 
     error: Exception | None
     output: object
     step: TransformOutputStepInfo | None
+    is_request: bool = field(default=False, kw_only=True)
+    """It is what a step asks for; `output` is None then, as in the official SDK."""
 
     def has_output(self) -> bool:
         """Whether there is an output; None is one."""
-        return self.output is not EMPTY
+        return self.output is not EMPTY and not self.is_request
 
 
 class _Hooks:

@@ -128,7 +128,7 @@ class EncryptionMiddleware(MiddlewareSync):
         return data
 
     def _decrypt_run(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What an event about a run has of it: `on_failure` finds the run's own event there (protocol 5.3)."""
+        """What an event about a run has of it, for `on_failure` to find the run's event (protocol 5.3)."""
         changed = dict(data)
         if isinstance(data.get("event"), dict):
             changed["event"] = self._decrypt_result(data["event"])

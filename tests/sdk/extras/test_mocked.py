@@ -62,6 +62,13 @@ async def test_an_async_function_runs_inside_a_running_event_loop(client: mocked
     assert mocked.trigger(function(order), EVENT, client).output == "the caller's value"
 
 
+async def test_a_plain_function_never_runs_inside_the_callers_event_loop(client: mocked.Inngest) -> None:
+    def order(ctx: inngest.ContextSync) -> int:
+        return asyncio.run(asyncio.sleep(0, 7))
+
+    assert mocked.trigger(function(order), EVENT, client).output == 7
+
+
 def test_the_event_loop_that_a_test_has_set_stays(client: mocked.Inngest) -> None:
     async def order(ctx: inngest.Context) -> None: ...
 

@@ -111,6 +111,24 @@ async def test_a_server_that_cannot_tell_of_disconnects_is_served(server: FakeSe
     assert [event.get("status") for event in sent] == [200, None]
 
 
+async def test_a_client_that_leaves_inside_the_answer_makes_no_error(server: FakeServer) -> None:
+    message = call("add", {"a": 1, "b": 2})
+    app = app_of(server, streaming=inngest.Streaming.FORCE)
+    sent: list[str] = []
+
+    async def receive() -> Event:
+        return {"type": "http.request", "body": message.body} if not sent else await asyncio.Event().wait()
+
+    async def send(event: Event) -> None:
+        sent.append(event["type"])
+        if len(sent) == 2:
+            raise OSError("the client has gone")
+
+    await app(scope_of(message), receive, send)
+
+    assert sent == ["http.response.start", "http.response.body"]
+
+
 async def test_a_request_that_its_own_server_cancels_stays_cancelled(server: FakeServer) -> None:
     client = server.client()
     started = asyncio.Event()

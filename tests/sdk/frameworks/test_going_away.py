@@ -42,7 +42,7 @@ async def test_a_client_that_goes_away_cancels_the_function(
             await asyncio.wait_for(started.wait(), timeout=20)
             gone.set()
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await calling
+                await asyncio.wait_for(calling, timeout=20)
         await asyncio.wait_for(cleaned_up.wait(), timeout=20)
 
 
@@ -71,7 +71,7 @@ async def test_the_application_serves_on_after_a_client_went_away(
             await asyncio.wait_for(started.wait(), timeout=20)
             gone.set()
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await calling
+                await asyncio.wait_for(calling, timeout=20)
         reply = await exchange(call("wait"))
 
     assert (reply.status, reply.body) == (200, b'"here"')

@@ -1,6 +1,9 @@
 """What is printed of findings."""
 
+import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +154,16 @@ def test_opt_in_rules_are_looked_for_when_they_are_named() -> None:
     assert enabled(["ING"], ["ING01", "ING000"]) == {code for code in BY_CODE if code[:5] != "ING01"} - {
         "ING000"
     }
+
+
+def test_whatever_people_write_is_looked_at() -> None:
+    """Every function of some of Python's own modules, as if it were an Inngest function."""
+    folder = Path(asyncio.__file__).parent
+    files = [*folder.glob("*.py"), *folder.parent.glob("[c-i]*.py")]
+    assert len(files) > 60
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        made = re.sub(
+            r"^(\s*)((?:async )?def )", r'\1@client.create_function(fn_id="x")\n\1\2', text, flags=re.M
+        )
+        assert lint({file.name: made}, enabled(["ING"])).functions > 0 or "def " not in text

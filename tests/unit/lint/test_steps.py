@@ -41,6 +41,60 @@ def test_a_step_that_is_awaited_sooner_or_later_is_fine(body: str) -> None:
     check(in_function(body))
 
 
+def test_a_call_of_a_function_that_is_decorated_as_a_step_is_a_step() -> None:
+    check(
+        """
+import time
+from inngest import experimental
+from inngest.experimental import step as durable
+
+@experimental.step("charge")
+async def charge(order, at):
+    return open(order).read(), time.time()
+
+@durable("mail")
+def mail(order):
+    return time.time()
+
+@client.create_function(fn_id="a", trigger=None)
+async def a(ctx):
+    paid = await charge(ctx.event.data["order"], time.time())
+    charge(5, 6)  #! ING015
+    await mail(paid)
+    return time.time()  #! ING001
+"""
+    )
+
+
+def test_helpers_that_call_decorated_steps_are_looked_at_without_being_given_any() -> None:
+    check(
+        """
+from inngest import experimental
+
+@experimental.step("charge")
+async def charge(amount): ...
+
+async def one(amount):
+    with open("log"):  #! ING003
+        return await charge(amount)
+
+async def settle(amounts):
+    return [await one(amount) for amount in amounts]
+
+async def other():
+    step = experimental.get_step_context()
+    await step.run("a", print)
+    step.sleep("b", 5)  #! ING015
+
+@client.create_function(fn_id="a", trigger=None)
+async def a(ctx):
+    await settle(ctx.event.data["amounts"])
+    await other()
+    await elsewhere.load()  #! ING006
+"""
+    )
+
+
 def test_sync_steps_need_no_await() -> None:
     check(in_function("user = ctx.step.run('a', load)\nreturn user['id']", kind="def"))
 
@@ -85,6 +139,7 @@ def test_steps_beside_each_other_are_fine(body: str) -> None:
         "try:\n    await ctx.step.run('a', load)\nexcept BaseException as error:  #! ING017\n"
         "    print(error)",
         "try:\n    await ctx.step.run('a', load)\nexcept (ValueError, BaseException):  #! ING017\n    pass",
+        "try:\n    await ctx.step.run('a', load)\nexcept asyncio.CancelledError:  #! ING017\n    pass",
         "with contextlib.suppress(BaseException):  #! ING017\n    await ctx.step.run('a', load)",
         "async def helper():\n    try:\n        await ctx.step.run('a', load)\n"
         "    except:  #! ING017\n        pass\n"

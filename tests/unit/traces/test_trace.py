@@ -255,6 +255,15 @@ def test_a_request_goes_on_after_its_checkpoint() -> None:
     assert (body.status, body.queued_ms - T0_MS, phases(body)) == ("RUNNING", 10, [("request", 20)])
 
 
+def test_a_checkpoint_has_nothing_of_a_failure_at_the_same_moment() -> None:
+    life = Life()
+    life.checkpoint(ran("a"))
+    life.report(make_op("StepError", "b", error=make_error()))
+    a, b = (only(read(life), name) for name in ("a", "b"))
+    assert (a.status, a.error_code) == ("COMPLETED", "")
+    assert (b.status, b.children[0].error_code) == ("QUEUED", "step_error")
+
+
 def test_a_failed_step_has_its_error() -> None:
     life = Life()
     life.report(make_op("StepFailed", "a", error=make_error()))

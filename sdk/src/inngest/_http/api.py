@@ -15,9 +15,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from inngest._config import Settings
 from inngest._wire import headers, jsons, signature
@@ -32,6 +33,7 @@ from inngest.errors import (
 )
 
 from .connections import AsyncConnections, ThreadConnections, is_direct
+from .per_loop import PerLoop
 
 if TYPE_CHECKING:
     import httpx
@@ -107,7 +109,7 @@ class Api:
         self._settings = settings
         self._lock = threading.Lock()
         self._sync_pool: httpx.Client | None = None
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._pools = self._no_pools()
         self._process = os.getpid()
         self._direct: tuple[AsyncConnections, ThreadConnections] | None = None
         self._is_direct: bool | None = None
@@ -430,15 +432,12 @@ class Api:
     # Connections.
 
     def _pool(self) -> httpx.AsyncClient:
-        import httpx
-
         self._forget_after_fork()
-        loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
-            with self._lock:
-                pool = self._pools.setdefault(loop, httpx.AsyncClient(**self._pool_options()))
-        return pool
+        return self._pools.get()
+
+    def _no_pools(self) -> PerLoop[httpx.AsyncClient]:
+        # Without a reference to this object, so that it goes, and they with it, when the last user does.
+        return PerLoop(partial(_new_pool, self._settings.request_timeout.total_seconds()), _close_pool)
 
     def _pool_sync(self) -> httpx.Client:
         import httpx
@@ -447,7 +446,10 @@ class Api:
         if self._sync_pool is None:
             with self._lock:
                 if self._sync_pool is None:
-                    self._sync_pool = httpx.Client(**self._pool_options())
+                    self._sync_pool = httpx.Client(
+                        **_pool_options(self._settings.request_timeout.total_seconds())
+                    )
+                    finalize(self, self._sync_pool.close)
         return self._sync_pool
 
     def _direct_connections(self) -> tuple[AsyncConnections, ThreadConnections] | None:
@@ -464,20 +466,12 @@ class Api:
                 )
         return self._direct
 
-    def _pool_options(self) -> dict[str, Any]:
-        import httpx
-
-        return {
-            "timeout": self._settings.request_timeout.total_seconds(),
-            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS_IDLE_MAX),
-        }
-
     def _forget_after_fork(self) -> None:
         """Sockets of the parent process must not be used by two: a forked worker begins with its own."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._sync_pool = None
-            self._pools = WeakKeyDictionary()
+            self._pools = self._no_pools()
             self._direct = None
 
     def close(self) -> None:
@@ -490,9 +484,7 @@ class Api:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.aclose()
+        await self._pools.aclose()
         if self._direct is not None:
             await self._direct[0].aclose()
 
@@ -503,6 +495,23 @@ class Api:
                 "INNGEST_DEV=<address> names another"
             )
         return "; for a local dev server set INNGEST_DEV=1"
+
+
+def _pool_options(timeout_s: float) -> dict[str, Any]:
+    import httpx
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS_IDLE_MAX)
+    return {"timeout": timeout_s, "limits": limits}
+
+
+def _new_pool(timeout_s: float) -> httpx.AsyncClient:
+    import httpx
+
+    return httpx.AsyncClient(**_pool_options(timeout_s))
+
+
+async def _close_pool(pool: httpx.AsyncClient) -> None:
+    await pool.aclose()
 
 
 def _encode_events(events: Sequence[Event]) -> bytes:

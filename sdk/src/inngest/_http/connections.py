@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
+from weakref import finalize
+
+from .per_loop import PerLoop
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -73,7 +75,7 @@ class AsyncConnections:
         self._origin = _Origin.of(url)
         self._host = urlsplit(url).netloc.rpartition("@")[2]
         self._timeout_s = timeout_s
-        self._idle: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Connection]] = WeakKeyDictionary()
+        self._idle: PerLoop[list[_Connection]] = PerLoop(list, _close_all)
 
     async def post(self, target: str, headers: Mapping[str, str], content: bytes) -> tuple[int, bytes]:
         """Status and body of the answer.
@@ -87,7 +89,7 @@ class AsyncConnections:
         lines = [f"POST {target} HTTP/1.1", f"host: {self._host}", f"content-length: {len(content)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         request = "\r\n".join([*lines, "", ""]).encode("latin-1") + content
-        idle = self._idle.setdefault(asyncio.get_running_loop(), [])
+        idle = self._idle.get()
         async with asyncio.timeout(self._timeout_s):
             while True:
                 kept = _take(idle)
@@ -118,8 +120,7 @@ class AsyncConnections:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        for connection in self._idle.pop(asyncio.get_running_loop(), []):
-            await connection.aclose()
+        await self._idle.aclose()
 
 
 @dataclass(slots=True)
@@ -172,6 +173,11 @@ class _Connection:
             await self.writer.wait_closed()
 
 
+async def _close_all(connections: list[_Connection]) -> None:
+    while connections:
+        await connections.pop().aclose()
+
+
 def _take(idle: list[_Connection]) -> _Connection | None:
     """The connection that was used last; the others may be closed by then."""
     while idle:
@@ -214,6 +220,7 @@ class ThreadConnections:
         self._timeout_s = timeout_s
         self._idle: list[HTTPConnection] = []
         self._lock = threading.Lock()
+        finalize(self, _close_idle, self._idle)
 
     def post(self, target: str, headers: Mapping[str, str], content: bytes) -> tuple[int, bytes]:
         """As `AsyncConnections.post`; blocks until the answer is there."""
@@ -253,6 +260,9 @@ class ThreadConnections:
 
     def close(self) -> None:
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close_idle(self._idle)
+
+
+def _close_idle(connections: list[HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()

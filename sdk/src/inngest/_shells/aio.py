@@ -378,9 +378,11 @@ class _Run:
         unsaved, self.checkpoints.unsaved = self.checkpoints.unsaved, []
         return reported([*unsaved, op], headers)
 
-    async def _transform(self, value: object, error: Exception | None, op: Any) -> TransformOutputResult:
+    async def _transform(
+        self, value: object, error: Exception | None, op: Op | None, *, is_request: bool = False
+    ) -> TransformOutputResult:
         info = TransformOutputStepInfo(op.step.user_id, op.kind.value, op.opts) if op is not None else None
-        result = TransformOutputResult(error, value, info)
+        result = TransformOutputResult(error, value, info, is_request=is_request)
         await self.middleware.run("transform_output", result)
         return result
 
@@ -389,7 +391,7 @@ class _Run:
         await self.middleware.run("after_execution")
         if self.middleware.hooks("transform_output"):
             for op in ops:
-                await self._transform(EMPTY, None, op)
+                await self._transform(None, None, op, is_request=True)
         return reported([op.to_json() for op in ops])
 
     async def _await_target(self) -> Answer | None:

@@ -241,9 +241,11 @@ class _RunSync:
         unsaved, self.checkpoints.unsaved = self.checkpoints.unsaved, []
         return reported([*unsaved, op], headers)
 
-    def _transform(self, value: object, error: Exception | None, op: Op | None) -> TransformOutputResult:
+    def _transform(
+        self, value: object, error: Exception | None, op: Op | None, *, is_request: bool = False
+    ) -> TransformOutputResult:
         info = TransformOutputStepInfo(op.step.user_id, op.kind.value, op.opts) if op is not None else None
-        result = TransformOutputResult(error, value, info)
+        result = TransformOutputResult(error, value, info, is_request=is_request)
         self.middleware.run_sync("transform_output", result)
         return result
 
@@ -286,7 +288,7 @@ class _RunSync:
         self.middleware.run_sync("after_execution")
         if self.middleware.hooks("transform_output"):
             for op in ops:
-                self._transform(EMPTY, None, op)
+                self._transform(None, None, op, is_request=True)
         return reported([op.to_json() for op in ops])
 
     def _missing(self, found: list[Found]) -> Answer:

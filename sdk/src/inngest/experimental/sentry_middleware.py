@@ -3,8 +3,8 @@
     sentry_sdk.init(traces_sample_rate=1.0)
     client = inngest.Inngest(app_id="my-app", middleware=[SentryMiddleware])
 
-Needs sentry-sdk 2, which the extra `sentry` of this distribution installs. For asynchronous and synchronous
-functions.
+Needs sentry-sdk 2.15 or newer, which the extra `sentry` of this distribution installs. For asynchronous and
+synchronous functions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ try:
     from sentry_sdk import Scope
 except ImportError as error:
     raise ImportError(
-        "inngest.experimental.sentry_middleware needs the package sentry-sdk 2, which is not installed; "
+        "inngest.experimental.sentry_middleware needs the package sentry-sdk (2.15 or newer), which is not "
+        "installed; "
         'install it, or the SDK with its extra, from the repository: pip install "./sdk[sentry]"',
         name="sentry_sdk",
     ) from error

@@ -25,7 +25,7 @@ from inngest_server.lint.helpers import helper_called
 from inngest_server.lint.names import How
 from inngest_server.lint.project import Definition, Project, Variable
 from inngest_server.lint.source import FunctionNode
-from inngest_server.lint.unit import EXECUTING, StepCall, Unit
+from inngest_server.lint.unit import DECORATED, EXECUTING, StepCall, Unit
 
 CALLS_DEEP = 6
 """Helpers that call helpers: how far they are followed."""
@@ -166,7 +166,7 @@ class Effects:
     def of_helper(self, unit: Unit, call: ast.Call, depth: int = 0) -> Effect | None:
         """The gravest thing that a function of the project does when it is called."""
         found = unit.definition(call.func)
-        if found is None or depth > CALLS_DEEP or found.node is unit.node:
+        if found is None or depth > CALLS_DEEP or found.node is unit.node or unit.step_call(call):
             return None
         inner = self._of_definition(unit, found, depth)
         if inner is None or (_returns_later(found) and not _is_awaited(unit, call)):
@@ -230,7 +230,9 @@ def is_harmless(unit: Unit, node: ast.expr, code: str, seen: frozenset[str] = fr
                 return True
             step = unit.step_call(above)
             if step is not None:
-                return not _is_id(current, step) and (code == CLOCK or step.method not in EXECUTING)
+                return not _is_id(current, step) and (
+                    code == CLOCK or step.method not in EXECUTING | {DECORATED}
+                )
         if isinstance(above, ast.stmt):
             return _is_in_handler(unit, node, code) or _goes_into_harmless_name(unit, above, code, seen)
         current = above

@@ -34,7 +34,7 @@ def helper_called(unit: Unit, call: ast.Call) -> Unit | None:
     if found is None and unit.is_partial(call) and arguments:
         func, arguments = arguments[0], arguments[1:]
         found = unit.definition(func)
-    if found is None or found.node is unit.node:
+    if found is None or found.node is unit.node or unit.step_call(call) is not None:
         return None
     around = unit.around(found.node)
     is_method = found.owner is not None
@@ -45,7 +45,8 @@ def helper_called(unit: Unit, call: ast.Call) -> Unit | None:
     roles = {
         name: role for name, value in given.items() if (role := unit.role(value)) in ("ctx", "step", "group")
     }
-    if not roles and around is None and not (is_method and _speaks_of_steps(found)):
+    has_own = is_method and _speaks_of_steps(found)
+    if not roles and around is None and not has_own and not _reaches_steps(unit, found):
         return None
     return Unit(
         unit.project,
@@ -57,6 +58,20 @@ def helper_called(unit: Unit, call: ast.Call) -> Unit | None:
         client=unit.client,
         repeats=_repeats(unit, call, given),
     )
+
+
+def _reaches_steps(unit: Unit, found: Definition) -> bool:
+    """Whether a function calls steps that it was not given: those that are decorated, perhaps further down."""
+    known = unit.project.reaching_steps
+    if found.node not in known:
+        known[found.node] = False  # A function that calls itself adds nothing.
+        body = Unit(unit.project, found.module, found.node, roles={}, owner=found.owner)
+        known[found.node] = bool(body.steps) or any(
+            _reaches_steps(body, inner)
+            for node in body.own
+            if isinstance(node, ast.Call) and (inner := body.definition(node.func)) is not None
+        )
+    return known[found.node]
 
 
 def _speaks_of_steps(found: Definition) -> bool:

@@ -40,6 +40,8 @@ class Project:
     """The files that were given, by their path with forward slashes."""
 
     def __init__(self, modules: Iterable[Module]) -> None:
+        self.reaching_steps: dict[ast.AST, bool] = {}
+        """Whether a function calls steps without being given any, as far as that was asked."""
         self.modules = {posixpath.normpath(module.path.replace("\\", "/")): module for module in modules}
 
     def symbol(self, module: Module, name: str, hops: int = 0) -> Symbol | None:

@@ -161,7 +161,7 @@ RULES: Final = (
     Rule(
         code="ING017",
         name="step-swallowed",
-        finds="`except:` and `except BaseException` around steps, without raising again",
+        finds="`except:`, `except BaseException` or `CancelledError` around steps, not raised again",
         why="The end of a request at a step, and its cancellation, are such exceptions: they are swallowed, "
         "and the function goes on as if the step had ended.",
         fix="catch Exception, or an error of your own",

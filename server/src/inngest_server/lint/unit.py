@@ -30,6 +30,13 @@ AI_METHODS: Final = {"infer", "wrap"}
 PARALLEL: Final = {"parallel", "_experimental_parallel"}
 EXECUTING: Final = {"run", "ai.wrap"}
 """Methods whose second argument is a function of the app."""
+DECORATED: Final = "decorated"
+"""Stands for the method of a step that is a call of a function with `@experimental.step`."""
+STEP_DECORATORS: Final = {"inngest.experimental.step", "inngest.experimental.step_context.step"}
+STEP_CONTEXTS: Final = {
+    "inngest.experimental.get_step_context",
+    "inngest.experimental.step_context.get_step_context",
+}
 ANNOTATIONS: Final = {
     "inngest.Context": "ctx",
     "inngest.ContextSync": "ctx",
@@ -55,7 +62,7 @@ class StepCall:
 
     @property
     def id(self) -> ast.expr | None:
-        return self._argument(0, "step_id") if self.method not in PARALLEL else None
+        return self._argument(0, "step_id") if self.method not in PARALLEL | {DECORATED} else None
 
     @property
     def handler(self) -> ast.expr | None:
@@ -100,6 +107,7 @@ class Unit:
         self.names = bindings_of(node)
         self.parameter_roles = {**self._annotated_roles(), **roles}
         self._asked: dict[ast.AST, str | None] = {}
+        self._step_calls: dict[ast.Call, StepCall | None] = {}
 
     # ---- what names mean --------------------------------------------------------------------------
 
@@ -187,6 +195,8 @@ class Unit:
         if isinstance(node, ast.Name):
             return self._role_of_name(node.id)
         if isinstance(node, ast.Call):
+            if self.dotted(node.func) in STEP_CONTEXTS:
+                return "step"
             return "client" if _is_client(self, node) else None
         if not isinstance(node, ast.Attribute):
             return None
@@ -250,6 +260,11 @@ class Unit:
         """The step that a node calls, or is a `partial` of."""
         if not isinstance(node, ast.Call):
             return None
+        if node not in self._step_calls:
+            self._step_calls[node] = self._step_call(node)
+        return self._step_calls[node]
+
+    def _step_call(self, node: ast.Call) -> StepCall | None:
         role = self.role(node.func)
         if role is not None and role.startswith("step."):
             return StepCall(node, role.removeprefix("step."), tuple(node.args), deferred=False)
@@ -257,7 +272,19 @@ class Unit:
             role = self.role(node.args[0])
             if role is not None and role.startswith("step."):
                 return StepCall(node, role.removeprefix("step."), tuple(node.args[1:]), deferred=True)
-        return None
+            return StepCall(node, DECORATED, (), deferred=True) if self._is_decorated(node.args[0]) else None
+        return StepCall(node, DECORATED, (), deferred=False) if self._is_decorated(node.func) else None
+
+    def _is_decorated(self, func: ast.expr) -> bool:
+        """Whether a function makes a step of each call of it."""
+        found = self.definition(func)
+        if found is None or not found.node.decorator_list:
+            return False
+        outside = Unit(self.project, found.module, found.node, roles={})
+        return any(
+            isinstance(one, ast.Call) and outside.dotted(one.func) in STEP_DECORATORS
+            for one in found.node.decorator_list
+        )
 
     def is_partial(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Call) and self.dotted(node.func) == "functools.partial"

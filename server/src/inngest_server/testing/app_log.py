@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 
+from inngest_server.testing.calls import Calls
 from inngest_server.testing.mounts import CALLED_RUN
 
 RECORDS_MAX = 10_000
@@ -10,13 +11,17 @@ RECORDS_MAX = 10_000
 
 
 class AppLog(logging.Handler):
-    """Keeps records with the run that the code was working for, while it is open.
+    """Keeps what is logged during calls, with the run that the code was working for, while it is open.
 
-    It takes what passes the levels of the loggers, and changes none of them.
+    It takes what passes the levels of the loggers, and changes none of them. The official SDK runs sync
+    functions on threads that do not know whom they work for: that is the run of the only call under way, or
+    nobody's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, calls: Calls, server_thread: int | None) -> None:
         super().__init__()
+        self._calls = calls
+        self._server_thread = server_thread
         self._records: deque[tuple[str, logging.LogRecord]] = deque(maxlen=RECORDS_MAX)
 
     def open(self) -> None:
@@ -28,11 +33,15 @@ class AppLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         run_id = CALLED_RUN.get()
-        if run_id:
-            self._records.append((run_id, record))
+        under_way = {call.run_id for call in list(self._calls.under_way)}
+        if record.thread == self._server_thread or not (run_id or under_way):
+            return
+        if not run_id and len(under_way) == 1:
+            [run_id] = under_way
+        self._records.append((run_id, record))
 
     def all(self) -> list[logging.LogRecord]:
-        return [record for _, record in self._records]
+        return [record for _, record in list(self._records)]
 
     def of_run(self, run_id: str) -> list[logging.LogRecord]:
-        return [record for one, record in self._records if one == run_id]
+        return [record for one, record in list(self._records) if one == run_id]

@@ -53,7 +53,7 @@ class EitherWorld:
         self._host = host or self._own_host or Host()
         self._executor = executor(self._host)
         self._calls = Calls(self._executor)
-        self._log = AppLog()
+        self._log = AppLog(self._calls, self._host.engines.thread.ident)
         self._is_open = False
         self._apps = 0
         self._node: Node = self._host.engines.submit(self._make(rules)).result()
@@ -126,7 +126,7 @@ class EitherWorld:
 
     @property
     def logs(self) -> list[LogRecord]:
-        """Records of `logging` that apps in this process made while they answered calls."""
+        """Records of `logging` that were made in this process while apps answered calls."""
         return self._log.all()
 
     @property

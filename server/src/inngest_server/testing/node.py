@@ -55,6 +55,11 @@ from inngest_server.wire.times import format_rfc3339
 SHARDS = 16
 LIST_MAX = 100_000
 """Runs and events of one test that lists show."""
+HINT = (
+    ". Its client asks another server unless it is made while INNGEST_DEV has the world's address: set "
+    "`inngest = true` in the settings of pytest if it is made when a module is imported, and give it no "
+    "is_production=True"
+)
 LOOK_AGAIN_S = 0.05
 """A look at the world, should nobody have said that it became quiet."""
 
@@ -95,7 +100,7 @@ class Node:
             GatewayDriver(self.outside, self.clock, answered=tell),
         )
         self.engine.driver = self._driver
-        self._inbound = 0
+        self._inbound = self._registrations = 0
         self.travel = TimeTravel(self.engine, self.clock, lambda: self._driver.under_way + self._inbound)
         self._rested = asyncio.Event()
         self._on_rest, self.engine.on_rest = self.engine.on_rest, self._rest
@@ -146,6 +151,7 @@ class Node:
         if scope["type"] != "http":
             return
         if scope["path"] == "/fn/register":
+            self._registrations += 1
             receive = await self._watch_registration(receive)
         self._inbound += 1
         try:
@@ -261,6 +267,7 @@ class Node:
         """As `serve`, of an app that is there."""
         self.calls.mount(url, mount)
         self.calls.syncing = mount
+        before = self._registrations
         self.context.refusals.clear()
         try:
             error = await self._syncer.sync(url)
@@ -269,17 +276,15 @@ class Node:
         if self.context.refusals:
             _, _, problems = next(reversed(self.context.refusals)).split("\n", 2)
             raise AppNotServedError(f"functions of the app at {url} were refused: {problems}")
+        hint = HINT if self._registrations == before else ""
         if error is not None:
             raise AppNotServedError(
-                f"the app at {url} did not register its functions: {error.code}: {error.message}"
+                f"the app at {url} did not register its functions: {error.code}: {error.message}{hint}"
             )
         own = {app.app_id for app in self.engine.functions.apps.values() if self.calls.is_at(app.url, mount)}
         if not own:
             raise AppNotServedError(
-                f"the app at {url} answered, but its registration did not arrive in this world. "
-                "Its client has to be made while INNGEST_DEV has the world's address, and without "
-                "is_production: set `inngest = true` in the settings of pytest if it is made while a module "
-                "is imported"
+                f"the app at {url} answered, but its registration did not arrive in this world{HINT}"
             )
         await self.settle()
         return sorted(one.row.slug for one in self.engine.functions.active() if one.row.app_id in own)

@@ -39,9 +39,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "options of the test's Inngest world, as those of `inngest_server.testing.World`",
     )
     if config.getini("inngest"):
-        os.environ.update(_environment(config))
-        for name in OTHERS:
-            os.environ.pop(name, None)
+        environment = _environment(config)
+        before = {name: os.environ.get(name) for name in (*environment, *OTHERS)}
+        config.add_cleanup(lambda: _restore(before))
+        _restore({**dict.fromkeys(OTHERS), **environment})
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -50,6 +51,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         host.close()
     elif (reserved := config.stash.get(PORT, None)) is not None:
         reserved.close()
+
+
+def _restore(variables: "dict[str, str | None]") -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _environment(config: pytest.Config) -> dict[str, str]:

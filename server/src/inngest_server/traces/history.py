@@ -41,6 +41,8 @@ class Try:
     generation: int
     is_open: bool
     """It goes on, or went on when the run ended."""
+    goes_on: bool = False
+    """It ended with a checkpoint: its request went on."""
     http_status: int | None = None
     steps: list[str] = field(default_factory=list[str])
     """Whose result it brought."""
@@ -85,7 +87,8 @@ class ItemLog:
         """The try that was over at a moment, when an entry or a live row said `meta` of the item."""
         generation = meta.get("gen", 0)
         last = self.tries[-1] if self.tries and not is_open else None
-        if last is not None and (last.end_ms, last.generation) == (at_ms, generation) and not self._pieces:
+        key = at_ms, generation, bool(meta.get("goes_on"))
+        if last is not None and (last.end_ms, last.generation, last.goes_on) == key and not self._pieces:
             return last  # Another entry of the same answer.
         start_ms = self._pass(meta, at_ms, meta.get("lost", False))
         found = Try(
@@ -96,6 +99,7 @@ class ItemLog:
             sent_ms=self._sent_ms,
             generation=generation,
             is_open=is_open,
+            goes_on=bool(meta.get("goes_on")),
         )
         self.tries.append(found)
         self._pieces, self._next_ms, self._sent_ms, self._scheduled_ms = [], None, None, 0

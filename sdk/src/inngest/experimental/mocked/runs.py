@@ -8,7 +8,7 @@ import copy
 import json
 import threading
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,7 +24,7 @@ from .stubs import Stubs
 
 if TYPE_CHECKING:
     from inngest._engine.answer import Answer
-    from inngest.client import Inngest as AnyClient
+    from inngest.client import Inngest
     from inngest.function import Function
 
 __all__ = ["Result", "trigger"]
@@ -55,7 +55,7 @@ class Result:
 def trigger(
     fn: Function[Any],
     event: Event | Mapping[str, Any] | Sequence[Event | Mapping[str, Any]],
-    client: AnyClient,
+    client: Inngest,
     *,
     step_stubs: Mapping[str, object] | None = None,
 ) -> Result:
@@ -67,9 +67,9 @@ def trigger(
     asynchronous functions, and also inside a running event loop: the function gets a loop of its own.
 
     Raises:
-        UnstubbedStepError: the function came to a step that only a server can do, and there is no stub for
-        it. StubInvalidError: a stub cannot be the result of its step. RunAbortedError: the function never
-        ends.
+        UnstubbedStepError: there is no stub for a step that only a server can do.
+        StubInvalidError: a stub cannot be the result of its step.
+        RunAbortedError: the function never ends.
     """
     events = [event] if isinstance(event, Event | Mapping) else list(event)
     if not events:
@@ -77,7 +77,8 @@ def trigger(
     sent: list[Event] = getattr(client, "sent_events", [])
     before = len(sent)
     run = _Run(fn, client, tuple(Event.from_raw(one).to_dict() for one in events), Stubs(step_stubs))
-    result = _in_new_loop(run.drive_async()) if fn.is_handler_async else run.drive()
+    is_async = fn.is_handler_async
+    result = _outside_of_loops(lambda: _in_new_loop(run.drive_async()) if is_async else run.drive())
     return Result(result.status, result.output, result.error, tuple(sent[before:]))
 
 
@@ -106,7 +107,7 @@ class _Recorder(MiddlewareSync):
 @dataclass(eq=False)
 class _Run:
     function: Function[Any]
-    client: AnyClient
+    client: Inngest
     events: tuple[dict[str, Any], ...]
     stubs: Stubs
     memos: dict[str, object] = field(default_factory=dict[str, object])
@@ -277,16 +278,16 @@ def _name_of(error: Exception) -> str:
     return error.name if isinstance(error, Error) else type(error).__name__
 
 
-def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run in an event loop of its own; on another thread where one runs already."""
+def _outside_of_loops(work: Callable[[], T]) -> T:
+    """Do it here; where an event loop runs, on another thread: plain functions never run inside a loop."""
     if not _is_loop_running():
-        return _run_to_end(work)
+        return work()
     results: list[T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            results.append(_run_to_end(work))
+            results.append(work())
         except BaseException as error:
             errors.append(error)
 
@@ -307,7 +308,7 @@ def _is_loop_running() -> bool:
     return True
 
 
-def _run_to_end(work: Coroutine[Any, Any, T]) -> T:
+def _in_new_loop(work: Coroutine[Any, Any, T]) -> T:
     # Not `asyncio.run`: that would take away the loop which the thread may have set for its own tests.
     loop = asyncio.new_event_loop()
     try:

@@ -40,6 +40,7 @@ class RemoteStateMiddleware(MiddlewareSync):
         super().__init__(client, raw_request)
         self._driver = driver
         self._run_id = ""
+        self._is_async = False
 
     @classmethod
     def factory(cls, driver: StateDriver) -> Callable[[Inngest, object], RemoteStateMiddleware]:
@@ -52,6 +53,7 @@ class RemoteStateMiddleware(MiddlewareSync):
 
     def transform_input(self, ctx: Context | ContextSync, function: Function[Any], steps: StepMemos) -> Any:
         self._run_id = ctx.run_id
+        self._is_async = function.is_handler_async
         return self._call(lambda: self._driver.load_steps(steps)) if steps.size else None
 
     def transform_output(self, result: TransformOutputResult) -> Any:
@@ -65,15 +67,7 @@ class RemoteStateMiddleware(MiddlewareSync):
 
     def _call(self, work: Callable[[], None]) -> Any:
         """Do it here, or give what to await where the driver would block an event loop."""
-        if getattr(self._driver, "blocks", False) and _runs_in_event_loop():
+        if self._is_async and getattr(self._driver, "blocks", False):
             return asyncio.to_thread(work)
         work()
         return None
-
-
-def _runs_in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

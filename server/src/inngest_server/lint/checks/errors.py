@@ -3,11 +3,12 @@
 import ast
 from collections.abc import Iterator
 
-from inngest_server.lint.checks.found import Found, Look
+from inngest_server.lint.checks.found import Found, Look, quoted
 from inngest_server.lint.names import walk_scope
 from inngest_server.lint.unit import Unit
 
-SWALLOWED = {"BaseException"}
+SWALLOWED = {"BaseException", "asyncio.CancelledError", "asyncio.exceptions.CancelledError"}
+"""A request ends with one of these: the task is cancelled, or the stack unwound."""
 
 
 def check_errors(look: Look) -> Iterator[Found]:
@@ -50,7 +51,7 @@ def _suppressing(unit: Unit, node: ast.With | ast.AsyncWith) -> Iterator[Found]:
             and any(unit.dotted(argument) in SWALLOWED for argument in call.args)
             and any(unit.mentions_steps(statement) for statement in node.body)
         ):
-            message = "suppressing BaseException around steps swallows the end of a request at a step"
+            message = f"{quoted(call)} around steps swallows the end of a request at a step"
             yield Found(call, "ING017", message, "contextlib.suppress(Exception)")
 
 
