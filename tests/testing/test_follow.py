@@ -181,6 +181,7 @@ class TestSame:
                 op("InvokeFunction", "a", opts={"function_id": "shop-b", "payload": {"data": {"n": 2}}}),
             ),
             (step("a", "AIGateway"), op("AIGateway", "a", opts={"url": "https://x"})),
+            (step("a", "WaitForEvent"), op("WaitForEvent", "a", name="go", opts={"timeout": "9d"})),
         ],
     )
     def test_what_does_not_matter_is_not_compared(self, then: ExportedStep, now: Reported) -> None:

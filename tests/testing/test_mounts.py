@@ -62,6 +62,11 @@ class TestKinds:
         assert all(map(is_asgi, [Both().asgi, Asgi(), Wrapped(), partial(Both().asgi)]))
         assert not any(map(is_asgi, [Both().wsgi, Wsgi(), lambda environ, start_response: []]))
 
+    @pytest.mark.parametrize("app", [5, lambda request: None, ["http://localhost"]])
+    def test_what_is_no_app_is_refused(self, world: World, app: Any) -> None:
+        with pytest.raises(TypeError, match="give its address"):
+            world.serve(app)
+
     def test_wsgi_apps_run_on_the_thread_of_the_test(self, world: World) -> None:
         world.serve(App(where=where).wsgi)
         assert world.send("where", {}).run.output == threading.current_thread().name

@@ -68,9 +68,10 @@ class Cipher:
             return value
         strategy = value.get(STRATEGY_MARKER)
         if strategy != STRATEGY:
-            raise DecryptionError(
-                f"a value is encrypted with the strategy {strategy!r}, but this middleware only knows "
-                f"{STRATEGY!r}; send it again with a middleware that uses that"
+            way = "the way of the first middleware for TypeScript" if strategy is None else f"the strategy
+            {strategy!r}" raise DecryptionError(
+                f"a value is encrypted in {way}, but only {STRATEGY!r} can be decrypted here; send it again with a "
+                "middleware that uses that"
             )
         plain = self._open(value.get("data"))
         try:

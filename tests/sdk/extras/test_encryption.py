@@ -11,7 +11,8 @@ from inngest.experimental import mocked
 from inngest_encryption import Cipher, DecryptionError, EncryptionMiddleware
 from inngest_encryption.cipher import is_encrypted
 
-# Made once with the official packages: the function output of every value, an event and an invocation.
+# Made once with the official packages for Python (the function output of every value, an event and an
+# invocation) and for TypeScript (values). Both opened the same values when this package had encrypted them.
 RECORDED = json.loads(Path(__file__).with_name("encrypted_by_official.json").read_text("utf-8"))
 KEY = "my-secret-key"
 TRIGGER = inngest.TriggerEvent(event="order")
@@ -54,8 +55,10 @@ def decrypted(value: Any) -> Any:
 # The format.
 
 
-@pytest.mark.parametrize("row", RECORDED["values"], ids=lambda row: f"{row['key'][:2]} {row['value']!r:.12}")
-def test_what_the_official_middleware_encrypted_is_read(row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("language", ["values", "typescript_values"])
+@pytest.mark.parametrize("number", range(len(RECORDED["values"])))
+def test_what_the_official_middleware_encrypted_is_read(language: str, number: int) -> None:
+    row = RECORDED[language][number]
     assert Cipher(row["key"]).decrypt(row["encrypted"]) == row["value"]
 
 
@@ -96,9 +99,16 @@ def test_a_changed_byte_is_noticed() -> None:
         Cipher(KEY).decrypt({**sealed, "data": ("B" if data[0] == "A" else "A") + data[1:]})
 
 
-def test_another_strategy_is_named() -> None:
-    with pytest.raises(DecryptionError, match="strategy 'aes'"):
-        Cipher(KEY).decrypt({"__ENCRYPTED__": True, "__STRATEGY__": "aes", "data": ""})
+@pytest.mark.parametrize(
+    ("strategy", "name"),
+    [
+        ({"__STRATEGY__": "inngest/aes"}, "the strategy 'inngest/aes'"),
+        ({}, "the way of the first middleware for TypeScript"),
+    ],
+)
+def test_another_strategy_is_named(strategy: dict[str, str], name: str) -> None:
+    with pytest.raises(DecryptionError, match=f"in {name}"):
+        Cipher(KEY).decrypt({"__ENCRYPTED__": True, **strategy, "data": "U2FsdGVkX19="})
 
 
 @pytest.mark.parametrize("key", ["", b"", None, 7])

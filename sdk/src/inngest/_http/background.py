@@ -17,8 +17,11 @@ END_TIMEOUT_S = 5.0
 
 
 class BackgroundLoop:
-    """Starts its thread when it is first needed, and again in a forked process, which has none of its "
-    "parent's."""
+    """Starts its thread when it is first needed, and again in a forked process, which has none of its own.
+
+    Work is handed over under the lock, and a loop that ends gives itself up under the lock before it cancels
+    what it has: so nothing is ever handed to a loop that will not run it.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -31,10 +34,12 @@ class BackgroundLoop:
         """Run a coroutine on the loop and block until it is done, with the caller's context variables.
 
         When the wait is interrupted (Ctrl-C), the coroutine's task is cancelled.
+
+        Raises:
+            asyncio.CancelledError: the loop ended before the coroutine did.
         """
         done: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
-        loop = self._running()
 
         def start() -> None:
             task = loop.create_task(coroutine)
@@ -42,14 +47,17 @@ class BackgroundLoop:
             task.add_done_callback(finish)
 
         def finish(task: asyncio.Task[T]) -> None:
-            if task.cancelled():
-                done.set_exception(asyncio.CancelledError())
-            elif (error := task.exception()) is not None:
-                done.set_exception(error)
-            else:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is None:
                 done.set_result(task.result())
+            elif isinstance(error, Exception):
+                done.set_exception(error)
+            else:  # Has ended the loop, and is nothing that the waiting thread did.
+                done.set_exception(asyncio.CancelledError())
 
-        loop.call_soon_threadsafe(start, context=contextvars.copy_context())
+        with self._lock:
+            loop = self._running()
+            loop.call_soon_threadsafe(start, context=contextvars.copy_context())
         try:
             return done.result()
         except BaseException:
@@ -58,23 +66,26 @@ class BackgroundLoop:
             raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            # The thread of a loop ends early when user code raises KeyboardInterrupt in it.
-            if self._loop is None or self._loop.is_closed() or self._process != os.getpid():
-                self._loop = asyncio.new_event_loop()
-                self._process = os.getpid()
-                self._thread = threading.Thread(
-                    target=self._serve, args=(self._loop,), name=self._name, daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        if self._loop is None or self._process != os.getpid():
+            self._loop = asyncio.new_event_loop()
+            self._process = os.getpid()
+            self._thread = threading.Thread(
+                target=self._serve, args=(self._loop,), name=self._name, daemon=True
+            )
+            self._thread.start()
+        return self._loop
 
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
         finally:
+            # Not only `close` ends it: a KeyboardInterrupt that user code raises does so, too.
+            with self._lock:
+                if self._loop is loop:
+                    self._loop = self._thread = None
+            # What was handed over last becomes a task first, to be cancelled with the others.
+            loop.run_until_complete(asyncio.sleep(0))
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
@@ -85,16 +96,23 @@ class BackgroundLoop:
             loop.close()
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
-        """Cancel what runs and end the thread, after `last` has run on the loop; nothing if it never "
-        "started."""
+        """Cancel what runs and end the thread, after `last` has run on the loop; nothing if none runs."""
         with self._lock:
             loop, self._loop = self._loop, None
             thread, self._thread = self._thread, None
-        if loop is None or thread is None or loop.is_closed() or self._process != os.getpid():
-            if last is not None:
-                last.close()
-            return
+            if loop is None or thread is None or self._process != os.getpid():
+                if last is not None:
+                    last.close()
+                return
+            loop.call_soon_threadsafe(lambda: loop.create_task(_then_stop(last, loop)))
+        # A function that closes its own client is on that thread; it is cancelled when it next waits.
+        if threading.current_thread() is not thread:
+            thread.join(END_TIMEOUT_S * 2)
+
+
+async def _then_stop(last: Coroutine[Any, Any, None] | None, loop: asyncio.AbstractEventLoop) -> None:
+    try:
         if last is not None:
-            asyncio.run_coroutine_threadsafe(last, loop).result(END_TIMEOUT_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(END_TIMEOUT_S * 2)
+            await last
+    finally:
+        loop.stop()

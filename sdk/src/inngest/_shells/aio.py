@@ -160,11 +160,11 @@ class _Run:
         return self._step(wanted)
 
     async def _step(self, wanted: Wanted) -> Any:
-        if self._is_closed:
-            await self._never()
-        refuse_nested(self, self.function.id, wanted.step_id)
         task = asyncio.current_task()
         assert task is not None
+        if self._is_closed:
+            await self._never(task)
+        refuse_nested(self, self.function.id, wanted.step_id)
         self._tasks.add(task)
         place = Place(*wanted.place) if wanted.place is not None else None
         step = self.session.name(wanted.step_id, place, task)
@@ -226,6 +226,13 @@ class _Run:
             return _Done(error=error)
         except SystemExit as error:
             return _Done(error=RuntimeError(f"the step raised SystemExit: {error}"))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this task: the handler waited for something that was. A `TaskGroup` would take
+            # the branch for cancelled and go on without the step.
+            return _Done(error=RuntimeError("the step waited for something that was cancelled"))
         finally:
             EXECUTING.reset(token)
 
@@ -266,7 +273,9 @@ class _Run:
             return await self._flush()
         if main.done():
             return await self._finish(main)
-        if self.parked:
+        # A planned step is executed as soon as it is found again: with results that were stored after it was
+        # planned, the code may not want it any more (a lost race, a `TaskGroup` with an error).
+        if self.parked and self.call.target not in self.waiting:
             self._hand_out()
             return None
         found = [one.found for one in self.waiting.values()]
@@ -313,7 +322,13 @@ class _Run:
 
     def _hand_out(self) -> None:
         """Give out the next stored results: all that were awaited together, or one of a race."""
-        in_order = sorted(self.parked.values(), key=lambda one: self.session.position(one.step))
+
+        def position(parked: _Parked) -> int:
+            return self.session.position(parked.step)
+
+        first = min(self.parked.values(), key=position)
+        # Sorting for each of a thousand racing branches would take longer than all the rest.
+        in_order = [first] if first.goes_alone else sorted(self.parked.values(), key=position)
         for number, parked in enumerate(in_order):
             if parked.goes_alone and number > 0:
                 break
@@ -332,6 +347,8 @@ class _Run:
                 return answer
         self._warn_of_mismatch(found)
         await self._begin()
+        if waiting.go.done():  # Given up meanwhile: a time-out in user code, for one.
+            return None
         waiting.go.set_result(None)
         done = await waiting.done
         if done.given_up:
@@ -467,8 +484,10 @@ class _Run:
             if task.done() and not task.cancelled():
                 task.exception()  # Seen: what code does while it is cancelled is nobody's result.
 
-    async def _never(self) -> NoReturn:
+    async def _never(self, task: asyncio.Task[Any]) -> NoReturn:
         """The request has its answer: whoever asks for another step waits to be cancelled."""
+        if task not in self._tasks:  # It asks for its first one: `close` does not know it.
+            task.cancel()
         await self._loop.create_future()
         raise AssertionError("nobody sets this future")
 

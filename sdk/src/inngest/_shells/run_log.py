@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from inngest._engine.ids import StepId
 from inngest._engine.session import Found, Session
-from inngest.errors import NestedStepError, StepUnexpectedError
+from inngest.errors import NestedStepError, StepUnexpectedError, StepUsageError
 
 from .current import EXECUTING
 from .failures import is_quiet, user_frames
@@ -90,6 +91,20 @@ def refuse_nested(execution: object, function_id: str, step_id: str) -> None:
         raise NestedStepError(
             f"step {step_id!r} was started inside step {executing[1]!r} of {function_id!r}: steps cannot "
             "contain steps; call it in the function itself, after or beside that step"
+        )
+
+
+def refuse_other_thread(own: int, function_id: str, step_id: str) -> None:
+    """No step begins in a thread that a plain function started: it could not be suspended with the function.
+
+    Raises:
+        StepUsageError: it would.
+    """
+    if get_ident() != own:
+        raise StepUsageError(
+            f"step {step_id!r} of {function_id!r} was started in a thread of its own: steps belong into the "
+            "function's thread; for several at once use ctx.group.parallel, which gives each a request, and so "
+            "a thread"
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from inngest._engine.answer import Answer
@@ -37,7 +38,7 @@ from .results import (
     reread,
     untyped,
 )
-from .run_log import RunLog, refuse_nested, unexpected
+from .run_log import RunLog, refuse_nested, refuse_other_thread, unexpected
 
 if TYPE_CHECKING:
     from inngest._http.api import Api
@@ -89,6 +90,9 @@ class _RunSync:
         self._modes: list[ParallelMode] = []
         """Of the groups that the code is in, the innermost last."""
         self._answer: Answer | None = None
+        self._is_leaving = False
+        """The branch that runs now waits for a step: it is being unwound, and asks for no other one."""
+        self._thread = get_ident()
         self._branch: object = self
         """What stands for the branch of the code that runs now; the function itself outside of groups."""
         self._has_begun = False
@@ -98,8 +102,9 @@ class _RunSync:
 
     def step(self, wanted: Wanted) -> Any:
         """The step as the code calls it: gives its result, or unwinds the code."""
-        if self._answer is not None:
+        if self._answer is not None or self._is_leaving:
             raise Suspended
+        refuse_other_thread(self._thread, self.function.id, wanted.step_id)
         refuse_nested(self, self.function.id, wanted.step_id)
         place = Place(*wanted.place) if wanted.place is not None else None
         step = self.session.name(wanted.step_id, place, self._branch)
@@ -116,6 +121,7 @@ class _RunSync:
         is_target = self.call.target == found.op.step.hashed
         if self._modes and not is_target:
             self.found.append(found)
+            self._is_leaving = True
             raise Suspended
         match self.session.decide([found], in_parallel=False):
             case Execute(one):
@@ -142,14 +148,17 @@ class _RunSync:
                 except Suspended:
                     if self._answer is not None:
                         raise
-                    is_suspended = True
                 except Exception as error:
                     errors.append(error)
+                # Not by `Suspended` alone: the branch may have swallowed it, or raised something else over it.
+                is_suspended = is_suspended or self._is_leaving
+                self._is_leaving = False
         finally:
             self._branch = outer
             self._modes.pop()
         if is_suspended:
             self._end_group()
+            self._is_leaving = True
             raise Suspended
         if errors:
             raise errors[0]
@@ -264,8 +273,11 @@ class _RunSync:
             return self._answer
         except Exception as error:
             return self._answer or self._fail(error)
-        except SystemExit as error:
-            return self._answer or self._fail(RuntimeError(f"the function raised SystemExit: {error}"))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raised = RuntimeError(f"the function raised {type(error).__name__}: {error}")
+            return self._answer or self._fail(raised)
         finally:
             CURRENT_STEP.reset(token)
         if self._answer is not None:

@@ -272,11 +272,7 @@ def _goes_into_harmless_name(unit: Unit, statement: ast.stmt, code: str, seen: f
     name = names[0]
     if name in seen:
         return True
-    uses = [
-        inner
-        for inner in ast.walk(unit.node)
-        if isinstance(inner, ast.Name) and inner.id == name and isinstance(inner.ctx, ast.Load)
-    ]
+    uses = unit.uses.get(name, ())
     return bool(uses) and all(is_harmless(unit, use, code, seen | {name}) for use in uses)
 
 

@@ -61,7 +61,7 @@ def helper_called(unit: Unit, call: ast.Call) -> Unit | None:
 
 
 def _reaches_steps(unit: Unit, found: Definition) -> bool:
-    """Whether a function calls steps that it was not given: those that are decorated, perhaps further down."""
+    """Whether a function calls steps that it was not given: decorated ones, perhaps further down."""
     known = unit.project.reaching_steps
     if found.node not in known:
         known[found.node] = False  # A function that calls itself adds nothing.

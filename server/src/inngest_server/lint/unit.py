@@ -5,7 +5,7 @@ expressions are what: `ctx`, `step`, `group`, `ai`, a method such as `step.run`,
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -123,6 +123,15 @@ class Unit:
     def values(self, name: str) -> list[ast.expr]:
         """What is assigned to a local name."""
         return [one.value for one in self.bindings(name) if one.how is How.ASSIGNED and one.value is not None]
+
+    @cached_property
+    def uses(self) -> Mapping[str, Sequence[ast.Name]]:
+        """Where names are read, in the function and in all that is defined in it."""
+        found: dict[str, list[ast.Name]] = {}
+        for node in ast.walk(self.node):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                found.setdefault(node.id, []).append(node)
+        return found
 
     def is_local(self, name: str) -> bool:
         return bool(self.bindings(name))

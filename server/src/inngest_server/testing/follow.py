@@ -259,9 +259,9 @@ class _Path:
                 step,
             )
         about = _about(op)
-        for key, aspect in _ASPECTS.items():
+        for key, aspect in _ASPECTS.items() if step.about else ():  # Old journals do not say.
             was, is_now = step.about.get(key, ""), about.get(key, "")
-            if was != is_now and (was or key != "if" or "event" in step.about):
+            if was != is_now:
                 self._leave(
                     "changed_step",
                     position,

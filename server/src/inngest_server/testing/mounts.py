@@ -59,6 +59,26 @@ def is_asgi(app: object) -> bool:
         return False
 
 
+def check_wsgi(app: object) -> None:
+    """Return if something that is no ASGI app can be a WSGI app.
+
+    Raises:
+        TypeError: it cannot; the message says what can be served.
+    """
+    try:
+        if callable(app):
+            inspect.signature(app).bind({}, None)
+            return
+    except TypeError:
+        pass
+    except ValueError:  # It does not tell what it takes.
+        return
+    raise TypeError(
+        f"{app!r} is neither an ASGI nor a WSGI app; serve it on a port, and give its address: "
+        'serve("http://localhost:8000/api/inngest")'
+    )
+
+
 class ASGIMount:
     """An ASGI app, called on an event loop that is not the server's.
 
@@ -205,6 +225,7 @@ class WSGIMount:
     """A WSGI app, called by an executor: threads, or the test's own thread while it waits."""
 
     def __init__(self, app: WSGIApp, executor: Executor) -> None:
+        check_wsgi(app)
         self._app = app
         self._executor = executor
 

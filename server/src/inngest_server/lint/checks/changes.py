@@ -105,9 +105,7 @@ def _is_read_later(unit: Unit, step: StepCall, body: ast.AST, name: str) -> bool
     loops = [one for one in unit.ancestors(step.node) if isinstance(one, ast.For | ast.AsyncFor | ast.While)]
     again = {inner for loop in loops for inner in ast.walk(loop)}
     end = (step.node.end_lineno or step.node.lineno, step.node.end_col_offset or 0)
-    for node in ast.walk(unit.node):
-        if not isinstance(node, ast.Name) or node.id != name or not isinstance(node.ctx, ast.Load):
-            continue
+    for node in unit.uses.get(name, ()):
         if node not in inside and ((node.lineno, node.col_offset) >= end or node in again):
             return True
     return False

@@ -7,6 +7,7 @@ from typing import Final
 from inngest_server.lint.catalogue import CHANCE, CLOCK, TIME_LIMITS
 from inngest_server.lint.checks.found import Found, Look, quoted
 from inngest_server.lint.effects import Effect, is_harmless
+from inngest_server.lint.helpers import helper_called
 from inngest_server.lint.names import walk_scope
 from inngest_server.lint.project import Definition
 from inngest_server.lint.unit import Unit
@@ -177,7 +178,7 @@ def _await(look: Look, call: ast.Call) -> Iterator[Found]:
                 if look.effects.of(unit, inner) is None:
                     yield from _await(look, inner)
         return
-    if unit.mentions_steps(call) or _is_own_work(look, call):
+    if unit.mentions_steps(call) or helper_called(unit, call) is not None or _is_own_work(look, call):
         return
     name = ast.unparse(call.func).rpartition(".")[2].strip("_").replace("_", "-")
     message = f"waits for {quoted(call.func)}, which is no step: it is executed again with every call"

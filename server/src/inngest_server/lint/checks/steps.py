@@ -64,12 +64,7 @@ def _is_never_awaited(unit: Unit, name: str) -> bool:
     """Whether every use of a variable, if there is any, is one of a result."""
     if len(unit.bindings(name)) != 1:
         return False
-    uses = [
-        node
-        for node in ast.walk(unit.node)
-        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
-    ]
-    return all(_is_used(unit.module.parents[use], use) for use in uses)
+    return all(_is_used(unit.module.parents[use], use) for use in unit.uses.get(name, ()))
 
 
 def _nested(unit: Unit, step: StepCall) -> Iterator[Found]:
