@@ -36,6 +36,7 @@ from .triggers import Trigger, TriggerCron, TriggerEvent
 
 if TYPE_CHECKING:
     from .events import Event
+del TYPE_CHECKING
 
 SyncStep = StepSync
 """Another name of `StepSync`."""

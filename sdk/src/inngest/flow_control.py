@@ -51,6 +51,10 @@ class Batch:
 
     def __post_init__(self) -> None:
         _check_count("Batch.max_size", self.max_size, BATCH_SIZE_MIN, BATCH_SIZE_MAX)
+        if self.timeout is None:
+            raise FunctionConfigInvalidError(
+                'Batch needs a timeout: how long it waits to be full, such as "5s"'
+            )
         _check_duration("Batch.timeout", self.timeout, _SECOND, _WEEK)
         _check_expressions("Batch", key=self.key, if_exp=self.if_exp)
 

@@ -68,10 +68,12 @@ class Cipher:
             return value
         strategy = value.get(STRATEGY_MARKER)
         if strategy != STRATEGY:
-            way = "the way of the first middleware for TypeScript" if strategy is None else f"the strategy
-            {strategy!r}" raise DecryptionError(
-                f"a value is encrypted in {way}, but only {STRATEGY!r} can be decrypted here; send it again with a "
-                "middleware that uses that"
+            way = (
+                f"the strategy {strategy!r}" if strategy else "the way of the first middleware for TypeScript"
+            )
+            raise DecryptionError(
+                f"a value is encrypted in {way}, but only {STRATEGY!r} can be decrypted here; send it again "
+                "with a middleware that uses that"
             )
         plain = self._open(value.get("data"))
         try:

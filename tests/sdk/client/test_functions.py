@@ -210,6 +210,7 @@ BAD: list[tuple[Any, str]] = [
     (lambda: {"debounce": Debounce(period="soon")}, "Debounce.period has to be"),
     (lambda: {"batch_events": Batch(max_size=1, timeout="1s")}, "2 to 1000"),
     (lambda: {"batch_events": Batch(max_size=10, timeout=10)}, "Batch.timeout is 10ms"),
+    (lambda: {"batch_events": Batch(max_size=10)}, "Batch needs a timeout"),
     (lambda: {"singleton": Singleton(mode="replace")}, "not 'replace'"),  # type: ignore[arg-type]
     (lambda: {"priority": Priority(run="")}, "not empty"),
     (lambda: {"idempotency": ""}, "idempotency has to be"),

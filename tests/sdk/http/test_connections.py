@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -249,6 +253,53 @@ async def test_no_answer_in_time_is_an_error(is_async: bool) -> None:
 
         with pytest.raises(TimeoutError):
             await Poster(url, is_async=is_async, timeout_s=0.05).post()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of 127.0.0.1, trusted as the environment says."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl, which makes a certificate, is not installed")
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
+    name = ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *files, *name], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    return tmp_path
+
+
+async def test_a_secure_server_is_called_securely(
+    certificate: Path, is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n{}")
+                writer.write(OK)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def post() -> tuple[int, bytes]:
+        poster = Poster(url, is_async=is_async)
+        try:
+            return await poster.post()
+        finally:
+            await poster.close()
+
+    # The blocking half must not block the loop that answers it.
+    answered = await post() if is_async else await asyncio.to_thread(asyncio.run, post())
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await post() if is_async else await asyncio.to_thread(asyncio.run, post())
+    server.close()
+
+    assert answered == (200, b"ok")
 
 
 async def test_many_at_once_have_a_connection_each(is_async: bool) -> None:

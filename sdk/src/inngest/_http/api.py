@@ -359,7 +359,8 @@ class Api:
             for key in self._keys_for(call):
                 answer = await self._exchange(call, key)
                 if answer.status not in _REFUSED:
-                    self._remember(key)
+                    if not answer.is_trouble:
+                        self._remember(key)
                     break
             if not answer.is_trouble:
                 break
@@ -373,7 +374,8 @@ class Api:
             for key in self._keys_for(call):
                 answer = self._exchange_sync(call, key)
                 if answer.status not in _REFUSED:
-                    self._remember(key)
+                    if not answer.is_trouble:
+                        self._remember(key)
                     break
             if not answer.is_trouble:
                 break

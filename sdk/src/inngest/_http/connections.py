@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from weakref import finalize
@@ -47,7 +48,10 @@ class _Origin:
         parts = urlsplit(url)
         is_secure = parts.scheme == "https"
         return _Origin(
-            parts.hostname or "", parts.port or (443 if is_secure else 80), _tls if is_secure else None
+            parts.hostname or "",
+            parts.port or (443 if is_secure else 80),
+            # Reading the certificates takes longer than a call.
+            cache(_tls) if is_secure else None,
         )
 
 
@@ -113,14 +117,24 @@ class AsyncConnections:
 
     async def _open(self) -> _Connection:
         tls = None if self._origin.tls is None else self._origin.tls()
-        reader, writer = await asyncio.open_connection(
-            self._origin.host, self._origin.port, ssl=tls, limit=HEAD_BYTES_MAX
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=HEAD_BYTES_MAX, loop=loop)
+        transport, protocol = await loop.create_connection(
+            lambda: _Protocol(reader, loop=loop), self._origin.host, self._origin.port, ssl=tls
         )
-        return _Connection(reader, writer)
+        return _Connection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         await self._idle.aclose()
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """That of streams, except that a connection which the server ends is closed here at once, not half."""
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ import contextvars
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -52,6 +54,7 @@ __all__ = ["Handler"]
 BODY_BYTES_MAX = 64 * 1024 * 1024
 """Servers stop at 4 MiB and let the app fetch the rest; far above that, a body is a mistake or an attack."""
 QUERY_FIELDS_MAX = 100
+KEPT_URL_CHARS_MAX = 1_000
 STREAM_INTERVAL_S = 3.0
 """Between two signs of life of a streamed answer (protocol 4.2)."""
 METHODS = ("GET", "HEAD", "POST", "PUT")
@@ -544,11 +547,24 @@ def _completed(
     return replace(request, steps=memos, events=tuple(events) or request.events)
 
 
-def _query_of(url: str) -> dict[str, str]:
+def _query_of(url: str) -> Mapping[str, str]:
+    """Fields of a URL's query, the last of each name.
+
+    Raises:
+        CallRequestError: it cannot be read, or has too many fields.
+    """
     try:
-        return dict(parse_qsl(urlsplit(url).query, max_num_fields=QUERY_FIELDS_MAX))
+        return _kept_query_of(url) if len(url) <= KEPT_URL_CHARS_MAX else _new_query_of(url)
     except ValueError as error:
         raise CallRequestError(f"the URL's query cannot be read: {error}") from None
+
+
+def _new_query_of(url: str) -> Mapping[str, str]:
+    return MappingProxyType(dict(parse_qsl(urlsplit(url).query, max_num_fields=QUERY_FIELDS_MAX)))
+
+
+# A function is called at one address again and again, and reading that costs a tenth of a short call.
+_kept_query_of = lru_cache(maxsize=512)(_new_query_of)
 
 
 def _described(error: Error) -> dict[str, str]:

@@ -13,10 +13,10 @@ T = TypeVar("T")
 class PerLoop(Generic[T]):
     """One `T` for each running loop.
 
-    Nobody has to say when a loop is about to end: the resource is held by an asynchronous generator, and those
-    are closed by `asyncio.run` and its like before the loop is, and by a loop that goes on once nothing refers
-    to them any more. So a process that calls `asyncio.run` again and again keeps no sockets of loops that are
-    gone.
+    Nobody has to say when a loop is about to end: the resource is held by an asynchronous generator, and
+    those are closed by `asyncio.run` and its like before the loop is, and by a loop that goes on once nothing
+    refers to them any more. So a process that calls `asyncio.run` again and again keeps no sockets of loops
+    that are gone.
     """
 
     def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -66,6 +67,8 @@ BLOCKED_S = 1.0
 """A plain function that keeps the event loop longer than that is worth a warning."""
 CANCEL_ROUNDS = 3
 CANCEL_ROUND_S = 1.0
+REFUSALS_MAX = 100
+"""How often one task that goes on after the answer is cancelled for asking for a step."""
 
 
 async def execute(
@@ -152,6 +155,7 @@ class _Run:
         self._is_closed = False
         self._has_begun = False
         self._missing_since: float | None = None
+        self._refused: Counter[asyncio.Task[Any]] = Counter()
 
     # The side of the code: steps.
 
@@ -485,8 +489,13 @@ class _Run:
                 task.exception()  # Seen: what code does while it is cancelled is nobody's result.
 
     async def _never(self, task: asyncio.Task[Any]) -> NoReturn:
-        """The request has its answer: whoever asks for another step waits to be cancelled."""
-        if task not in self._tasks:  # It asks for its first one: `close` does not know it.
+        """The request has its answer: whoever asks for another step is cancelled again.
+
+        At once, as `finally` blocks with steps would hold the answer up; not for ever, as code that swallows
+        it would go round in circles.
+        """
+        self._refused[task] += 1
+        if self._refused[task] <= REFUSALS_MAX:
             task.cancel()
         await self._loop.create_future()
         raise AssertionError("nobody sets this future")

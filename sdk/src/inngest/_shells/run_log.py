@@ -103,8 +103,8 @@ def refuse_other_thread(own: int, function_id: str, step_id: str) -> None:
     if get_ident() != own:
         raise StepUsageError(
             f"step {step_id!r} of {function_id!r} was started in a thread of its own: steps belong into the "
-            "function's thread; for several at once use ctx.group.parallel, which gives each a request, and so "
-            "a thread"
+            "function's thread; for several at once use ctx.group.parallel, which gives each step a request, "
+            "and so a thread"
         )
 
 

@@ -150,12 +150,14 @@ class _RunSync:
                         raise
                 except Exception as error:
                     errors.append(error)
-                # Not by `Suspended` alone: the branch may have swallowed it, or raised something else over it.
+                # Not by `Suspended` alone: a branch may have swallowed it, or raised something over it.
                 is_suspended = is_suspended or self._is_leaving
                 self._is_leaving = False
         finally:
             self._branch = outer
             self._modes.pop()
+        if self._answer is not None:
+            raise Suspended
         if is_suspended:
             self._end_group()
             self._is_leaving = True

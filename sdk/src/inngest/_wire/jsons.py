@@ -7,9 +7,9 @@ writes them, no spaces.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
 from typing import Any, cast
 
 __all__ = ["NotJsonError", "canonical", "dumps", "loads", "to_plain"]
@@ -61,7 +61,7 @@ def canonical(text: bytes) -> bytes:
     """
     if not text:
         return b""
-    numbers = _Numbers()
+    numbers = _Numbers(text)
     decoder = json.JSONDecoder(
         parse_float=numbers.keep_float, parse_int=numbers.keep_int, parse_constant=_refuse_constant
     )
@@ -99,13 +99,14 @@ def to_plain(value: Any) -> Any:
 class _Numbers:
     """Writes numbers as ECMAScript does, though the encoder knows only Python's way.
 
-    Numbers that both write alike pass; each other one becomes a string with a mark that no sender can guess,
-    and its text is put in place of that string at the end. So encoding stays in C, however long the body is.
+    Numbers that both write alike pass; each other one becomes a string with a mark, and its text is put in place
+    of that string at the end. So encoding stays in C, however long the body is. The mark is a hash of the whole
+    text: nobody can write a text that contains its own.
     """
 
-    def __init__(self) -> None:
-        self._mark = os.urandom(8).hex()
-        self._used = False
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._mark = ""
 
     def keep_int(self, text: str) -> float | int | str:
         if len(text) <= _INT_DIGITS_EXACT and text != "-0":
@@ -119,11 +120,11 @@ class _Numbers:
             if shortest in ("inf", "-inf"):
                 raise ValueError(f"the number {text:.30} is too large")
             return number
-        self._used = True
+        self._mark = self._mark or blake2b(self._text, digest_size=16).hexdigest()
         return f"{self._mark}{_as_ecmascript(shortest)}"
 
     def put_back(self, written: str) -> str:
-        return re.sub(f'"{self._mark}([^"]*)"', r"\1", written) if self._used else written
+        return re.sub(f'"{self._mark}([^"]*)"', r"\1", written) if self._mark else written
 
 
 def _as_ecmascript(shortest: str) -> str:

@@ -24,7 +24,6 @@ from inngest_server.lint.catalogue import (
 from inngest_server.lint.helpers import helper_called
 from inngest_server.lint.names import How
 from inngest_server.lint.project import Definition, Project, Variable
-from inngest_server.lint.source import FunctionNode
 from inngest_server.lint.unit import DECORATED, EXECUTING, StepCall, Unit
 
 CALLS_DEEP = 6
@@ -245,11 +244,7 @@ def _is_id(node: ast.AST, step: StepCall) -> bool:
 
 def _is_in_handler(unit: Unit, node: ast.AST, code: str) -> bool:
     """Within a function that is defined here and that a step executes: as good as an argument of it."""
-    around = [above for above in unit.ancestors(node) if isinstance(above, FunctionNode)]
-    handlers = {
-        found.node for step in unit.steps if isinstance(found := unit.handler_body(step.handler), Definition)
-    }
-    return code == CLOCK and any(above in handlers for above in around)
+    return code == CLOCK and any(above in unit.handlers for above in unit.ancestors(node))
 
 
 def is_logging(unit: Unit, call: ast.Call) -> bool:

@@ -11,9 +11,6 @@ from inngest_server.lint.unit import Unit
 
 def helpers_of(unit: Unit) -> Iterator[Unit]:
     """The helpers that a body calls or hands on, each as a unit of its own."""
-    handlers = {
-        found.node for step in unit.steps if isinstance(found := unit.handler_body(step.handler), Definition)
-    }
     called: set[FunctionNode] = set()
     for node in unit.own:
         if isinstance(node, ast.Call):
@@ -22,7 +19,7 @@ def helpers_of(unit: Unit) -> Iterator[Unit]:
                 called.add(helper.node)
                 yield helper
     for nested in unit.nested:
-        if nested not in called | handlers and _is_used(unit, nested):
+        if nested not in called | unit.handlers and _is_used(unit, nested):
             yield Unit(unit.project, unit.module, nested, roles={}, parent=unit, client=unit.client)
 
 

@@ -344,6 +344,12 @@ class Unit:
             return self.handler_body(handler.args[0])
         return self.definition(handler) if handler is not None else None
 
+    @cached_property
+    def handlers(self) -> set[FunctionNode]:
+        """Functions with a name that the steps of this body execute."""
+        bodies = (self.handler_body(step.handler) for step in self.steps)
+        return {body.node for body in bodies if isinstance(body, Definition)}
+
     def mentions_steps(self, node: ast.AST) -> bool:
         """Whether an expression has to do with steps: `ctx` itself, a method, or what was made of them.
 

@@ -49,8 +49,8 @@ class EitherWorld:
     """A world as long as it is open."""
 
     def __init__(self, host: Host | None, rules: Rules, executor: Callable[[Host], Executor]) -> None:
-        self._own_host = Host() if host is None else None
-        self._host = host or self._own_host or Host()
+        self._host = host or Host()
+        self._owns_host = host is None
         self._executor = executor(self._host)
         self._calls = Calls(self._executor)
         self._log = AppLog(self._calls, self._host.engines.thread.ident)
@@ -92,8 +92,8 @@ class EitherWorld:
             self._is_open = False
             self._host.app = None
             self._read(self._node.close())
-        if self._own_host is not None:
-            self._own_host.close()
+        if self._owns_host:
+            self._host.close()
 
     def _read(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of what needs no app: reading takes no time worth awaiting."""

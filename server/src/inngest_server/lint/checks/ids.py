@@ -205,37 +205,45 @@ class Arm(NamedTuple):
     way: str
 
 
+class Use(NamedTuple):
+    """A step with a written-out id, and the ways that lead to it, from the nearest outward."""
+
+    id: ast.expr
+    line: int
+    arms: list[Arm]
+
+
 def _twice(unit: Unit, steps: list[StepCall]) -> Iterator[Found]:
     """Two steps with one written-out id, which do not exclude each other."""
-    by_id: dict[str, list[StepCall]] = {}
+    by_id: dict[str, list[Use]] = {}
     for step in steps:
         if isinstance(step.id, ast.Constant) and isinstance(step.id.value, str):
-            by_id.setdefault(step.id.value, []).append(step)
+            use = Use(step.id, step.node.lineno, _arms(unit, step.node))
+            by_id.setdefault(step.id.value, []).append(use)
     for text, same in by_id.items():
-        for number, step in enumerate(same):
-            found = _compared(unit, text, step, same[:number])
+        for number, use in enumerate(same):
+            found = _compared(text, use, same[:number])
             if found is not None:
                 yield found
 
 
-def _compared(unit: Unit, text: str, step: StepCall, before: list[StepCall]) -> Found | None:
-    assert step.id is not None
-    here = _arms(unit, step.node)
-    meeting = [one for one in before if not _exclude(unit, one, step)]
+def _compared(text: str, use: Use, before: list[Use]) -> Found | None:
+    meeting = [earlier for earlier in before if not _exclude(earlier, use)]
     for earlier in meeting:
-        open_arms = [arm for arm in _arms(unit, earlier.node) if arm not in here and _is_conditional(arm)]
+        open_arms = [arm for arm in earlier.arms if arm not in use.arms and _is_conditional(arm)]
         if open_arms:
-            line = getattr(open_arms[0].branch, "lineno", earlier.node.lineno)
+            line = getattr(open_arms[0].branch, "lineno", earlier.line)
             message = (
-                f'the step id "{text}" is used before, in line {earlier.node.lineno}: whether this step is '
+                f'the step id "{text}" is used before, in line {earlier.line}: whether this step is '
                 f'"{text}" or "{text}:1" depends on the branch in line {line}'
             )
-            return Found(step.id, "ING011", message, "give each step its own id")
+            return Found(use.id, "ING011", message, "give each step its own id")
     if meeting:
-        line = meeting[-1].node.lineno
         number = f"{text}:{len(meeting)}"
-        message = f'the step id "{text}" is used before, in line {line}: this step counts as "{number}"'
-        return Found(step.id, "ING012", message, "give each step its own id")
+        message = (
+            f'the step id "{text}" is used before, in line {meeting[-1].line}: this step counts as "{number}"'
+        )
+        return Found(use.id, "ING012", message, "give each step its own id")
     return None
 
 
@@ -280,10 +288,10 @@ def _is_conditional(arm: Arm) -> bool:
             return False
 
 
-def _exclude(unit: Unit, earlier: StepCall, later: StepCall) -> bool:
+def _exclude(earlier: Use, later: Use) -> bool:
     """Whether only one of two steps can be met in one run."""
-    ways = {arm.branch: arm.way for arm in _arms(unit, later.node)}
-    for branch, way in _arms(unit, earlier.node):
+    ways = {arm.branch: arm.way for arm in later.arms}
+    for branch, way in earlier.arms:
         other = ways.get(branch)
         if other is not None and other != way:
             if isinstance(branch, ast.If | ast.IfExp | ast.Match):
