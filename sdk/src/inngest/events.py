@@ -27,8 +27,8 @@ class Event(BaseModel):
     """One event.
 
     `id` makes sending repeatable: a second event of the same id within 24 hours starts nothing; `""` lets the
-    server choose. `ts` is in milliseconds since 1970; 0 means the moment of receipt. Further fields of the wire
-    (`v`, the version of the data's schema, and `user`) may be given, and are sent.
+    server choose. `ts` is in milliseconds since 1970; 0 means the moment of receipt. Further fields of the
+    wire (`v`, the version of the data's schema, and `user`) may be given, and are sent.
 
     A subclass may type `data` with a model of its own.
 

@@ -11,9 +11,15 @@ import inngest.fast_api
 from inngest_server.testing import Run, RunError, World
 
 
+KEPT: list[inngest.Inngest] = []
+"""A client lives as long as its process. One that goes before its event loop, which here the worlds of all tests
+share, would leave connections for the collector of garbage, which warns of them."""
+
+
 def serve_functions(
     world: World, client: inngest.Inngest, functions: Sequence[inngest.Function[Any]]
 ) -> None:
+    KEPT.append(client)
     app = fastapi.FastAPI()
     inngest.fast_api.serve(app, client, list(functions))
     world.serve(app)

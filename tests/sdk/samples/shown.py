@@ -18,6 +18,8 @@ from tests.sdk.samples.pages import Sample, catalogue
 Edit = Callable[[str], str]
 PACKAGE = "src.inngest"
 """Where the pages keep the client of an app."""
+KEPT: list[ModuleType] = []
+"""Clients are made in them, and live as long as the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Shown:
         code = compile(
             self.text, f"{self.sample.page}:{self.sample.first}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         )
+        KEPT.append(module)
         awaited = eval(code, vars(module))
         if asyncio.iscoroutine(awaited):
             asyncio.run(awaited)

@@ -118,8 +118,8 @@ class Session:
     def decide(self, found: Sequence[Found], *, in_parallel: bool) -> Execute | Report | Missing | None:
         """What to do when the code can go no further; None when it found nothing.
 
-        `in_parallel`: branches are under way. Then even an only step is planned, as a request for it may be on
-        its way already, since another branch went on before it.
+        `in_parallel`: branches are under way. Then even an only step is planned, as a request for it may be
+        on its way already, since another branch went on before it.
         """
         if self.call.target is not None:
             return self._aimed(found, self.call.target)

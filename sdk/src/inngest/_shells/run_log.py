@@ -63,8 +63,8 @@ class RunLog:
         if step is not None and not self._has_doubted:
             self._has_doubted = True
             self._logger.warning(
-                "%s: the step id %r is used in several parallel branches (last in %s); which of them gets which "
-                "result depends on the order in which they come to it: give each branch ids of its own",
+                "%s: the step id %r is used in several parallel branches (last in %s); which of them gets "
+                "which result depends on the order in which they come to it: give each branch ids of its own",
                 self._function.id,
                 step.user_id,
                 session.places[step.hashed][1],
