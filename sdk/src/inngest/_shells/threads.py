@@ -208,7 +208,7 @@ class _RunSync:
                     value.close()
                 raise AsyncUnsupportedError(
                     f"the handler of step {step.text!r} is asynchronous, but function {self.function.id!r} "
-                    "is a plain `def`; make the function `async def` and await its steps, or the handler plain"
+                    "is plain; make the function `async def` and await its steps, or this handler plain"
                 )
             return untyped(value, wanted.output_type, self.client.serializer)
         except SystemExit as error:

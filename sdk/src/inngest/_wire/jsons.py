@@ -100,8 +100,8 @@ class _Numbers:
     """Writes numbers as ECMAScript does, though the encoder knows only Python's way.
 
     Numbers that both write alike pass; each other one becomes a string with a mark, and its text is put in
-    place of that string at the end. So encoding stays in C, however long the body is. The mark is a hash of the
-    whole text: nobody can write a text that contains its own.
+    place of that string at the end. So encoding stays in C, however long the body is. The mark is a hash of
+    the whole text: nobody can write a text that contains its own.
     """
 
     def __init__(self, text: bytes) -> None:
