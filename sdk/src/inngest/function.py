@@ -215,14 +215,16 @@ def check_id(what: str, value: object) -> str:
 def check_retries(retries: object) -> int | None:
     """How often a step or function is tried again; None leaves it to the server (4).
 
+    More than 20 count as 20: servers have always taken such numbers so, and apps with them exist.
+
     Raises:
-        FunctionConfigInvalidError: no integer from 0 to 20.
+        FunctionConfigInvalidError: no integer, or a negative one.
     """
     if retries is None:
         return None
-    if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= RETRIES_MAX:
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise FunctionConfigInvalidError(f"retries is {retries!r:.100}; it has to be 0 to {RETRIES_MAX}")
-    return retries
+    return min(retries, RETRIES_MAX)
 
 
 def _option(name: str, value: Any, kind: type[Any]) -> Any:

@@ -164,6 +164,10 @@ def test_the_server_takes_what_is_registered(options: dict[str, Any], wanted: di
     assert findings.problems == []
 
 
+def test_more_than_twenty_retries_count_as_twenty() -> None:
+    assert config(retries=99)["steps"]["step"]["retries"] == {"attempts": 20}
+
+
 @pytest.mark.parametrize("retries", [0, 3, 20])
 def test_retries_are_registered_with_the_step(retries: int) -> None:
     made = config(retries=retries)
@@ -173,7 +177,7 @@ def test_retries_are_registered_with_the_step(retries: int) -> None:
 
 
 BAD: list[tuple[Any, str]] = [
-    (lambda: {"retries": 21}, "retries is 21.*0 to 20"),
+    (lambda: {"retries": -1}, "retries is -1.*0 to 20"),
     (lambda: {"retries": True}, "retries is True"),
     (lambda: {"fn_id": ""}, "fn_id has to be text"),
     (lambda: {"fn_id": None}, "fn_id has to be text"),
@@ -245,8 +249,8 @@ def test_what_the_server_would_refuse_is_refused_here(options: Any, message: str
 
 
 def test_an_error_names_the_function() -> None:
-    with pytest.raises(FunctionConfigInvalidError, match=r"^function 'fn': retries is 99"):
-        config(retries=99)
+    with pytest.raises(FunctionConfigInvalidError, match=r"^function 'fn': retries is -9"):
+        config(retries=-9)
 
 
 # Handlers.

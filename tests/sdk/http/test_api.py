@@ -188,3 +188,22 @@ def test_a_loop_that_ends_takes_its_connections_with_it(server: Server) -> None:
 
     assert server.connections == 6
     client.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_certificates_are_read_once_and_only_when_some_are_needed(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take longer to read than many calls, and a program may make an event loop for each call."""
+    import httpx
+
+    real, reads = httpx.create_ssl_context, list[None]()
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda: reads.append(None) or real())
+    client = inngest.Inngest(app_id="app", is_production=False, base_url=f"{scheme}://127.0.0.1:1")
+
+    for _ in range(3):
+        asyncio.run(api_of(client).request("GET", "/x"))
+    api_of(client).request_sync("GET", "/x")
+    client.close()
+
+    assert len(reads) == (1 if scheme == "https" else 0)

@@ -421,6 +421,18 @@ def test_two_functions_of_one_id_are_refused(client: inngest.Inngest) -> None:
         )
 
 
+def test_a_function_of_another_app_is_served_with_a_warning(
+    client: inngest.Inngest, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = inngest.Inngest(app_id="other", is_production=False)
+
+    Handler(client, [double_step(client, is_async=True)], framework="test")
+    assert caplog.messages == []
+    Handler(client, [double_step(other, is_async=True)], framework="test")
+
+    assert "'other-fn' was made by the client of app 'other'" in caplog.text
+
+
 def test_what_is_no_function_is_refused(client: inngest.Inngest) -> None:
     with pytest.raises(ConfigError, match=r"create_function.* missing above it"):
         Handler(client, [lambda ctx: None], framework="test")  # type: ignore[list-item]

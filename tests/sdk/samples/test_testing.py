@@ -57,8 +57,11 @@ def test_a_test_can_fail(show: Show) -> None:
     assert len(run_tests(shown.play().TestGreet).failures) == 1
 
 
-def test_a_session_has_a_server(show: Show, pytestconfig: pytest.Config) -> None:
+def test_a_session_has_a_server(
+    show: Show, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The hooks of the page's `conftest.py`, called as pytest does: ours needs no Node."""
+    monkeypatch.setenv("DEV_SERVER_PORT", "0")  # Other tests run at the same time.
     from inngest.experimental import dev_server
 
     module = show("S-17").play()

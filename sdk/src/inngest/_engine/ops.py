@@ -36,17 +36,15 @@ class Op:
     def to_json(self, data: str = "null") -> str:
         """The operation as JSON text; `data` is JSON text already."""
         step = self.step
-        fields: dict[str, object] = {
-            "displayName": self.display_name or step.user_id,
-            "id": step.hashed,
-            "name": step.user_id if self.name is None else self.name,
-            "op": self.kind.value,
-            "opts": self.opts,
-            "userland": {"id": step.user_id, "index": step.index or None},
-        }
-        if self.error is not None:
-            fields["error"] = self.error
-        return f'{{"data":{data},{dump(fields)[1:]}'
+        user_id = dump(step.user_id)  # Texts are encoded several times faster than the whole as a dictionary.
+        name = user_id if self.name is None else dump(self.name)
+        shown = dump(self.display_name) if self.display_name else user_id
+        opts = "null" if self.opts is None else dump(self.opts)
+        error = "" if self.error is None else f',"error":{dump(self.error)}'
+        return (
+            f'{{"data":{data},"displayName":{shown},"id":"{step.hashed}","name":{name},"op":"{self.kind.value}",'
+            f'"opts":{opts},"userland":{{"id":{user_id},"index":{step.index or "null"}}}{error}}}'
+        )
 
 
 def dump(value: object) -> str:

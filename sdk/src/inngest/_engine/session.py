@@ -70,14 +70,20 @@ class Session:
         self._first = 0
         self._taken: set[str] = set()
         self._branches: dict[str, object] = {}
+        self._calm: set[str] = set()
         self.doubtful: StepId | None = None
         """An id that two branches use: which use gets which result depends on time."""
         self.places: dict[str, tuple[StepId, Place | None]] = {}
         """Steps that the code asked for in this request, with where it did, in that order."""
 
-    def name(self, user_id: str, place: Place | None, branch: object) -> StepId:
-        """The identity of the step that the code asks for next, in whichever branch."""
+    def name(self, user_id: str, place: Place | None, branch: object, *, races: bool = False) -> StepId:
+        """The identity of the step that the code asks for next, in whichever branch.
+
+        `races`: its result alone makes the server ask again, whatever other branches do.
+        """
         step = self._ids.next(user_id)
+        if not races:
+            self._calm.add(step.hashed)
         if self._branches.setdefault(user_id, branch) is not branch:
             self.doubtful = self.doubtful or step
         self.places[step.hashed] = (step, place)
@@ -89,6 +95,15 @@ class Session:
     def is_replaying(self) -> bool:
         """Whether results are left that the code has not asked for."""
         return bool(self.memos)
+
+    @property
+    def is_racing(self) -> bool:
+        """Whether another request may be where this one is.
+
+        Each result of a race brings a request of its own. Those of the last two may begin when both are
+        stored: they see the same, and would execute the same step.
+        """
+        return not self._calm.issuperset(self._stack[-2:])
 
     def has(self, step: StepId) -> bool:
         return step.hashed in self.memos and step.hashed != self.call.target
@@ -185,7 +200,7 @@ def _at(step: StepId, place: Place | None) -> str:
 def planned(found: Found, *, alone: bool = False) -> Op:
     """The operation that announces a step without executing it; `alone` when no branches are under way."""
     op = found.op if alone else _with_mode(found)
-    return replace(op, kind=Kind.PLANNED if found.is_run else op.kind)
+    return Op(Kind.PLANNED, op.step, op.opts, op.name, op.display_name) if found.is_run else op
 
 
 def _with_mode(found: Found) -> Op:

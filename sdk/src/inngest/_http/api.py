@@ -13,9 +13,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 from weakref import finalize
@@ -36,6 +36,8 @@ from .connections import AsyncConnections, ThreadConnections, is_direct
 from .per_loop import PerLoop
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from inngest.events import Event
@@ -109,6 +111,9 @@ class Api:
         self._settings = settings
         self._lock = threading.Lock()
         self._sync_pool: httpx.Client | None = None
+        self._timeout_s = settings.request_timeout.total_seconds()
+        # Reading the certificates takes 50 ms: once for each client, not for each event loop.
+        self._tls = cache(partial(_tls_for, settings.api_origin, settings.event_api_origin))
         self._pools = self._no_pools()
         self._process = os.getpid()
         self._direct: tuple[AsyncConnections, ThreadConnections] | None = None
@@ -439,7 +444,7 @@ class Api:
 
     def _no_pools(self) -> PerLoop[httpx.AsyncClient]:
         # Without a reference to this object, so that it goes, and they with it, when the last user does.
-        return PerLoop(partial(_new_pool, self._settings.request_timeout.total_seconds()), _close_pool)
+        return PerLoop(partial(_new_pool, self._timeout_s, self._tls), _close_pool)
 
     def _pool_sync(self) -> httpx.Client:
         import httpx
@@ -448,9 +453,7 @@ class Api:
         if self._sync_pool is None:
             with self._lock:
                 if self._sync_pool is None:
-                    self._sync_pool = httpx.Client(
-                        **_pool_options(self._settings.request_timeout.total_seconds())
-                    )
+                    self._sync_pool = httpx.Client(**_pool_options(self._timeout_s, self._tls))
                     finalize(self, self._sync_pool.close)
         return self._sync_pool
 
@@ -460,11 +463,11 @@ class Api:
         if self._is_direct is None:
             self._is_direct = is_direct(self._settings.api_origin)
         if self._is_direct and self._direct is None:
-            origin, timeout_s = self._settings.api_origin, self._settings.request_timeout.total_seconds()
+            origin = self._settings.api_origin
             with self._lock:
                 self._direct = self._direct or (
-                    AsyncConnections(origin, timeout_s=timeout_s),
-                    ThreadConnections(origin, timeout_s=timeout_s),
+                    AsyncConnections(origin, timeout_s=self._timeout_s),
+                    ThreadConnections(origin, timeout_s=self._timeout_s),
                 )
         return self._direct
 
@@ -499,17 +502,26 @@ class Api:
         return "; for a local dev server set INNGEST_DEV=1"
 
 
-def _pool_options(timeout_s: float) -> dict[str, Any]:
+def _tls_for(*origins: str) -> ssl.SSLContext | bool:
+    """What connections to these origins trust; False where none of them is secure, nor a proxy before it."""
+    if all(origin.startswith("http:") and is_direct(origin) for origin in origins):
+        return False
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+def _pool_options(timeout_s: float, tls: Callable[[], ssl.SSLContext | bool]) -> dict[str, Any]:
     import httpx
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS_IDLE_MAX)
-    return {"timeout": timeout_s, "limits": limits}
+    return {"timeout": timeout_s, "limits": limits, "verify": tls()}
 
 
-def _new_pool(timeout_s: float) -> httpx.AsyncClient:
+def _new_pool(timeout_s: float, tls: Callable[[], ssl.SSLContext | bool]) -> httpx.AsyncClient:
     import httpx
 
-    return httpx.AsyncClient(**_pool_options(timeout_s))
+    return httpx.AsyncClient(**_pool_options(timeout_s, tls))
 
 
 async def _close_pool(pool: httpx.AsyncClient) -> None:

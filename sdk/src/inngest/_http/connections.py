@@ -1,7 +1,7 @@
 """Kept HTTP/1.1 connections for small, frequent calls: checkpoints, one for each step.
 
 A general client costs several times what the rest of a step costs: for a POST of 400 bytes on loopback httpx
-takes 540 microseconds of CPU in asyncio (httpcore 320) and 300 in threads, this module 60 and 55, the engine
+takes 540 microseconds of CPU in asyncio (httpcore 320) and 300 in threads, this module 40 and 70, the engine
 around 100. What only a general client can do (proxies, redirects, HTTP/2) is left to httpx.
 """
 

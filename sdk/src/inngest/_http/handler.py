@@ -117,6 +117,15 @@ class Handler:
         )
         self._functions = list(functions)
         self._by_id = _by_id(self._functions)
+        for function in self._functions:
+            if function.app_id != client.app_id:
+                client.logger.warning(
+                    "function %r was made by the client of app %r and is served as part of app %r; "
+                    "it keeps the first app's name in its id",
+                    function.id,
+                    function.app_id,
+                    client.app_id,
+                )
         self._keys = client.settings.signing_keys
         self._is_dev = client.settings.is_dev
         if not self._is_dev:
@@ -439,6 +448,8 @@ class Handler:
                 # The client has gone; the generator is closed where it stands.
                 task.cancel()
                 await asyncio.wait({task})
+                if not task.cancelled():
+                    task.exception()  # Nobody is left to hear of it.
 
     def _stream_blocking(self, call: _Call) -> Iterator[bytes]:
         from concurrent.futures import wait

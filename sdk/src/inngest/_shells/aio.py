@@ -152,6 +152,8 @@ class _Run:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._is_flush_due = False
         self._has_branches = False
+        self._has_losers = False
+        """The code gave up a branch whose step may be under way; its result brings a request of its own."""
         self._is_closed = False
         self._has_begun = False
         self._missing_since: float | None = None
@@ -171,20 +173,22 @@ class _Run:
         refuse_nested(self, self.function.id, wanted.step_id)
         self._tasks.add(task)
         place = Place(*wanted.place) if wanted.place is not None else None
-        step = self.session.name(wanted.step_id, place, task)
+        goes_alone = self._goes_alone(task)
+        races = goes_alone and (task is not self._main or self._is_parallel())
+        step = self.session.name(wanted.step_id, place, task, races=races)
         if self.session.has(step):
-            output = await self._replay(step, task)
+            output = await self._replay(step, task, goes_alone)
             await self._after_replay()
         else:
-            found = Found(wanted.op(step), wanted.work is not None, self._goes_alone(task), place)
+            found = Found(wanted.op(step), wanted.work is not None, goes_alone, place)
             output = await self._run_new(wanted, found)
         return read_result(wanted, output, self.client.serializer)
 
-    async def _replay(self, step: StepId, task: asyncio.Task[Any]) -> Output:
+    async def _replay(self, step: StepId, task: asyncio.Task[Any], goes_alone: bool) -> Output:
         is_only = task is self._main and not self.parked and not self.waiting
         if is_only and self.session.is_next(step):
             return self.session.take(step)
-        parked = _Parked(step, self._goes_alone(task), self._loop.create_future())
+        parked = _Parked(step, goes_alone, self._loop.create_future())
         self.parked[step.hashed] = parked
         self._moved()
         try:
@@ -206,6 +210,7 @@ class _Run:
             self.waiting.pop(hashed, None)
             if not waiting.done.done():  # A time-out in user code, for one.
                 waiting.done.set_result(_Done(given_up=True))
+                self._has_losers = self._has_losers or self._has_branches
             self._moved()
 
     async def _execute(self, wanted: Wanted, found: Found) -> _Done:
@@ -258,6 +263,10 @@ class _Run:
         """Whether branches are under way: tasks, other than the function's own, that asked for steps."""
         return self._has_branches and any(not task.done() for task in self._tasks if task is not self._main)
 
+    def _is_alone(self) -> bool:
+        """Whether no other request can be where this one is, so that a step may be executed at once."""
+        return not (self._is_parallel() or self._has_losers or self.session.is_racing)
+
     # The other side: deciding.
 
     async def drive(self) -> Answer:
@@ -283,7 +292,7 @@ class _Run:
             self._hand_out()
             return None
         found = [one.found for one in self.waiting.values()]
-        match self.session.decide(found, in_parallel=self._is_parallel()):
+        match self.session.decide(found, in_parallel=not self._is_alone()):
             case Execute(one):
                 return await self._run_step(self.waiting[one.op.step.hashed], one)
             case Report(ops):
@@ -307,6 +316,8 @@ class _Run:
         """Return when the function has ended, or the code waits for steps and nothing moves any more."""
         assert self._main is not None
         while not self._main.done() and not self._is_flush_due:
+            if self.call.target in self.waiting:
+                return
             if not self.parked and not self.waiting:
                 self._wake = self._loop.create_future()
                 await self._wake

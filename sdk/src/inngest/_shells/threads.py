@@ -107,12 +107,12 @@ class _RunSync:
         refuse_other_thread(self._thread, self.function.id, wanted.step_id)
         refuse_nested(self, self.function.id, wanted.step_id)
         place = Place(*wanted.place) if wanted.place is not None else None
-        step = self.session.name(wanted.step_id, place, self._branch)
+        goes_alone = bool(self._modes) and self._modes[-1] is ParallelMode.RACE
+        step = self.session.name(wanted.step_id, place, self._branch, races=goes_alone)
         if self.session.has(step):
             output = self.session.take(step)
             self._after_replay()
             return read_result(wanted, output, self.client.serializer)
-        goes_alone = bool(self._modes) and self._modes[-1] is ParallelMode.RACE
         found = Found(wanted.op(step), wanted.work is not None, goes_alone, place)
         output = self._run_new(wanted, found)
         return read_result(wanted, output, self.client.serializer)
@@ -123,7 +123,7 @@ class _RunSync:
             self.found.append(found)
             self._is_leaving = True
             raise Suspended
-        match self.session.decide([found], in_parallel=False):
+        match self.session.decide([found], in_parallel=self.session.is_racing):
             case Execute(one):
                 return self._run_step(wanted, one)
             case Report(ops):
