@@ -82,7 +82,7 @@ REPAIRABLE = [
     pytest.param(["INSERT INTO messages VALUES (0, 0, 1, x'5b5d', 223132457)"], "drop_message", id="garbled"),
     pytest.param([MESSAGE], "drop_message", id="message to nobody"),
     pytest.param(
-        [f"INSERT INTO terms VALUES ({ENDED}, 1, 0, NULL, '', '', '')"], "drop_row", id="terms of ended"
+        [f"INSERT INTO terms VALUES ({ENDED}, 1, NULL, '', '', '')"], "drop_row", id="terms of ended"
     ),
     pytest.param([WINDOW.format(function=FUNCTION, events="'gone'")], "drop_row", id="window of no event"),
     pytest.param([WINDOW.format(function="'gone'", events=EVENT)], "drop_row", id="window of no function"),

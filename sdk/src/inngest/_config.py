@@ -174,7 +174,7 @@ def read_bool(name: str, given: Mapping[str, str], *, default: bool) -> bool:
 
 
 def thread_pool_workers(environ: Mapping[str, str] | None = None) -> int | None:
-    """How many threads run synchronous functions; None leaves it to Python.
+    """How many threads run synchronous functions; None when it is not said.
 
     Raises:
         ConfigError: `INNGEST_THREAD_POOL_MAX_WORKERS` is no positive integer.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 from ._config import Settings, resolve, thread_pool_workers
 from ._wire.durations import Duration
 from ._wire.empty import EMPTY
-from .errors import EventInvalidError, FunctionConfigInvalidError, SendEventsError
+from .errors import ConfigError, EventInvalidError, FunctionConfigInvalidError, SendEventsError
 from .flow_control import (
     Batch,
     Cancel,
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     AnyLogger: TypeAlias = Logger | LoggerAdapter[Any]
 
 __all__ = ["Inngest"]
+
+THREADS_MAX = 64
+"""Synchronous functions at a time, unless INNGEST_THREAD_POOL_MAX_WORKERS says otherwise. Most of them
+wait: for requests of their own, or for a checkpoint to be stored.
+"""
 
 EventLike: TypeAlias = "Event | Mapping[str, Any]"
 
@@ -77,7 +82,7 @@ class Inngest:
         self.app_id = check_id("app_id", app_id)
         self.app_version = app_version
         self.checkpointing = Checkpointing.of(checkpointing)
-        self.middleware: list[UninitializedMiddleware] = list(middleware or ())
+        self.middleware: list[UninitializedMiddleware] = _checked_middleware(middleware or ())
         self.serializer = serializer
         self.settings: Settings = resolve(
             is_production=is_production,
@@ -90,7 +95,7 @@ class Inngest:
             signing_key_fallback=signing_key_fallback,
             request_timeout=request_timeout,
         )
-        self._logger = logger
+        self._logger = _checked_logger(logger)
         self._lock = threading.Lock()
         self._own_api: Api | None = None
         self._own_thread_pool: ThreadPoolExecutor | None = None
@@ -137,11 +142,11 @@ class Inngest:
 
     def set_logger(self, logger: AnyLogger) -> None:
         """Use another logger from now on."""
-        self._logger = logger
+        self._logger = _checked_logger(logger)
 
     def add_middleware(self, middleware: UninitializedMiddleware) -> None:
         """Add a middleware after those that the client has; requests under way do not see it."""
-        self.middleware.append(middleware)
+        self.middleware += _checked_middleware((middleware,))
 
     def create_function(
         self,
@@ -213,7 +218,7 @@ class Inngest:
                 retries=checked_retries,
                 on_failure=on_failure,
                 output_type=output_type,
-                middleware=middleware or (),
+                middleware=_checked_middleware(middleware or ()),
                 checkpointing=own_checkpointing,
             )
 
@@ -324,7 +329,8 @@ class Inngest:
                 if self._own_thread_pool is None or self._pool_process != os.getpid():
                     self._pool_process = os.getpid()
                     self._own_thread_pool = ThreadPoolExecutor(
-                        max_workers=thread_pool_workers(), thread_name_prefix=f"inngest-{self.app_id}"
+                        max_workers=thread_pool_workers() or THREADS_MAX,
+                        thread_name_prefix=f"inngest-{self.app_id}",
                     )
         return self._own_thread_pool
 
@@ -372,6 +378,24 @@ class Inngest:
 
     def __repr__(self) -> str:
         return f"<Inngest app_id={self.app_id!r}, {self.settings.mode.value} mode>"
+
+
+def _checked_logger(logger: AnyLogger | None) -> AnyLogger | None:
+    if logger is None or callable(getattr(logger, "warning", None)):
+        return logger
+    raise ConfigError(
+        f"logger has to be a logging.Logger, as logging.getLogger(...) gives, not {logger!r:.100}"
+    )
+
+
+def _checked_middleware(middleware: Sequence[UninitializedMiddleware]) -> list[UninitializedMiddleware]:
+    for one in middleware:
+        if not callable(one):
+            raise ConfigError(
+                "middleware has to be a list of classes, or of functions (client, raw_request) -> instance; "
+                f"{one!r:.100} is neither"
+            )
+    return list(middleware)
 
 
 def _triggers_of(trigger: AnyTrigger | Sequence[AnyTrigger] | None, event: str | None) -> list[AnyTrigger]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ._wire.empty import EMPTY
-from .errors import FunctionConfigInvalidError
+from .errors import FunctionConfigInvalidError, StepUsageError
 from .flow_control import (
     Batch,
     Cancel,
@@ -92,7 +92,7 @@ class Function(Generic[T_co]):
         self.failure_function: Function[Any] | None = None
         """What the server calls when a run has failed for good: a function of its own, without retries."""
         self._config = config
-        _check_handler(handler, f"function {self.id!r}")
+        _check_handler(handler, f"the handler of function {self.id!r}")
         if on_failure is not None:
             self.failure_function = self._make_failure_function(on_failure)
 
@@ -127,6 +127,7 @@ class Function(Generic[T_co]):
         return [main, *self.failure_function.get_config(app_url)]
 
     def _make_failure_function(self, on_failure: Handler) -> Function[Any]:
+        _check_handler(on_failure, f"the on_failure of function {self.id!r}")
         if _is_async(on_failure) != self.is_handler_async:
             kinds = ("async", "a plain function") if self.is_handler_async else ("a plain function", "async")
             raise FunctionConfigInvalidError(
@@ -265,13 +266,37 @@ def _is_async(handler: Handler) -> bool:
 def _check_handler(handler: object, what: str) -> None:
     if not callable(handler):
         raise FunctionConfigInvalidError(
-            f"the handler of {what} has to be a function, not {handler!r:.100}; "
+            f"{what} has to be a function, not {handler!r:.100}; "
             "is @client.create_function(...) above a function?"
         )
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise FunctionConfigInvalidError(f"{what} contains `yield`; it has to return its result")
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return  # Nothing is known of some callables that are written in C.
+    arguments = ("ctx", "step") if _takes_step(handler) else ("ctx",)
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
         raise FunctionConfigInvalidError(
-            f"the handler of {what} contains `yield`; it has to return its result"
+            f"{what} is called with `ctx` alone, or with `ctx` and `step`, and takes {signature}: {error}"
+        ) from None
+
+
+def target_of(step_id: str, function: object) -> tuple[str, object]:
+    """The id and the output type of what step `step_id` invokes.
+
+    Raises:
+        StepUsageError: it is no function of this SDK.
+    """
+    if not isinstance(function, Function):
+        raise StepUsageError(
+            f"step {step_id!r} invokes {function!r:.100}, which `create_function` has not made; "
+            "a function that is not at hand is invoked by its id: invoke_by_id(..., function_id=...)"
         )
+    known = cast("Function[Any]", function)
+    return known.id, known.output_type
 
 
 def _takes_step(handler: Handler) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._shells.current import PARALLEL_MODE, ParallelMode
+from .errors import StepUsageError
 
 if TYPE_CHECKING:
     from ._shells.aio import _Run  # pyright: ignore[reportPrivateUsage]
@@ -98,7 +100,7 @@ class Group:
         """
         token = PARALLEL_MODE.set(parallel_mode or ParallelMode.WAIT)
         try:
-            tasks = [asyncio.ensure_future(_awaited(branch)) for branch in callables]
+            tasks = [asyncio.ensure_future(_awaited(branch)) for branch in _branches(callables)]
         finally:
             PARALLEL_MODE.reset(token)
         try:
@@ -177,4 +179,23 @@ class GroupSync:
         Each step of a branch gets a request, and so a thread, of its own. Modes and errors as with
         `Group.parallel`.
         """
-        return self._run.parallel(callables, parallel_mode or ParallelMode.WAIT)
+        return self._run.parallel(_branches(callables), parallel_mode or ParallelMode.WAIT)
+
+
+def _branches(callables: Iterable[Callable[[], T]]) -> tuple[Callable[[], T], ...]:
+    """The branches of a group, which have to be functions: a step that is given as it is runs too early.
+
+    Raises:
+        StepUsageError: one cannot be called.
+    """
+    branches = tuple(callables)
+    wrong = next((branch for branch in branches if not callable(branch)), None)
+    if wrong is None:
+        return branches
+    for branch in branches:
+        if inspect.iscoroutine(branch):
+            branch.close()  # Or Python would complain as well that nobody awaited it.
+    raise StepUsageError(
+        f"group.parallel takes functions without arguments, not {type(wrong).__name__}; "
+        "write (lambda: ctx.step.run(...), lambda: ctx.step.run(...))"
+    )

@@ -18,6 +18,7 @@ from ._wire.durations import to_instant, to_text, to_timedelta
 from ._wire.empty import EMPTY
 from .client import events_of
 from .errors import ConfigError, StepUsageError
+from .function import target_of
 
 if TYPE_CHECKING:
     from ._shells.aio import _Run  # pyright: ignore[reportPrivateUsage]
@@ -184,7 +185,7 @@ class Step:
         Raises:
             StepError: it failed, or did not end within `timeout`.
         """
-        wanted = _invoke_wanted(step_id, function.id, function.output_type, data, timeout, user, v, caller(1))
+        wanted = _invoke_wanted(step_id, *target_of(step_id, function), data, timeout, user, v, caller(1))
         return self._run.step(wanted)
 
     def invoke_by_id(
@@ -305,7 +306,7 @@ class StepSync:
         v: str | None = None,
     ) -> T:
         """Run another function and return its result; see `Step.invoke`."""
-        wanted = _invoke_wanted(step_id, function.id, function.output_type, data, timeout, user, v, caller(1))
+        wanted = _invoke_wanted(step_id, *target_of(step_id, function), data, timeout, user, v, caller(1))
         return self._run.step(wanted)
 
     def invoke_by_id(

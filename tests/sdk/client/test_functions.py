@@ -333,6 +333,33 @@ def test_what_cannot_be_called_is_no_handler(handler: Any) -> None:
         client.create_function(fn_id="fn", event="a")(handler)
 
 
+def test_what_cannot_be_called_is_no_failure_handler() -> None:
+    with pytest.raises(
+        FunctionConfigInvalidError, match="on_failure of function 'app-fn' has to be a function"
+    ):
+        configs(waiting, on_failure="tell-me")
+
+
+@pytest.mark.parametrize(
+    ("handler", "problem"),
+    [
+        (lambda: None, r"takes \(\)"),
+        (lambda ctx, step, more: None, "more"),
+        (lambda *, ctx: None, "too many positional"),
+    ],
+)
+def test_a_handler_that_takes_something_else_than_ctx_is_refused(handler: Any, problem: str) -> None:
+    with pytest.raises(FunctionConfigInvalidError, match=f"`ctx` alone.*{problem}"):
+        configs(handler)
+
+
+@pytest.mark.parametrize(
+    "handler", [lambda *all: None, lambda ctx, more=1: None, functools.partial(lambda a, ctx: None, 1)]
+)
+def test_a_handler_that_can_take_ctx_is_one(handler: Any) -> None:
+    assert configs(handler)
+
+
 def test_a_generator_is_no_handler() -> None:
     def generator(ctx: Any) -> Any:
         yield 1

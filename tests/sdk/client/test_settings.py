@@ -196,3 +196,23 @@ def test_the_number_of_threads_is_a_positive_integer(value: str) -> None:
 
     with pytest.raises(ConfigError, match="INNGEST_THREAD_POOL_MAX_WORKERS"):
         thread_pool_workers({"INNGEST_THREAD_POOL_MAX_WORKERS": value})
+
+
+def test_a_logger_that_cannot_log_is_refused() -> None:
+    client = Inngest(app_id="app")
+
+    with pytest.raises(ConfigError, match=r"logging.Logger.*not 'shop'"):
+        client.set_logger("shop")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"logging.Logger.*not 'shop'"):
+        Inngest(app_id="app", logger="shop")  # type: ignore[arg-type]
+
+
+def test_what_makes_no_middleware_is_refused() -> None:
+    client = Inngest(app_id="app", is_production=False)
+
+    with pytest.raises(ConfigError, match=r"list of classes.*'Audit' is neither"):
+        Inngest(app_id="app", middleware=["Audit"])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match=r"list of classes.*'Audit' is neither"):
+        client.add_middleware("Audit")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"list of classes.*'Audit' is neither"):
+        client.create_function(fn_id="fn", event="a", middleware=["Audit"])(lambda ctx: None)  # type: ignore[list-item]

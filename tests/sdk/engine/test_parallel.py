@@ -207,3 +207,35 @@ def test_branches_that_do_other_work_first_are_found_later() -> None:
         return list(await asyncio.gather(ctx.step.run("early", one, 1), late()))
 
     assert serve(fn).run().output == [1, 2]
+
+
+def test_a_group_of_steps_in_place_of_functions_says_what_to_write() -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        await ctx.group.parallel((ctx.step.run("a", one, 1), ctx.step.run("b", one, 2)))  # type: ignore[arg-type]
+
+    def plain(ctx: inngest.ContextSync) -> None:
+        ctx.group.parallel((5, lambda: ctx.step.run("b", len, "b")))  # type: ignore[arg-type]
+
+    for handler, kind in ((fn, "coroutine"), (plain, "int")):
+        error = serve(handler).run().error or {}
+
+        assert error["name"] == "StepUsageError"
+        assert error["message"] == (
+            f"group.parallel takes functions without arguments, not {kind}; "
+            "write (lambda: ctx.step.run(...), lambda: ctx.step.run(...))"
+        )
+
+
+def test_what_is_invoked_has_to_be_a_function_of_the_sdk() -> None:
+    async def fn(ctx: inngest.Context) -> None:
+        await ctx.step.invoke("call", function="billing")  # type: ignore[arg-type]
+
+    def plain(ctx: inngest.ContextSync) -> None:
+        ctx.step.invoke("call", function=one)  # type: ignore[arg-type]
+
+    for handler in (fn, plain):
+        error = serve(handler).run().error or {}
+
+        assert error["name"] == "StepUsageError"
+        assert "which `create_function` has not made" in error["message"]
+        assert "invoke_by_id" in error["message"]

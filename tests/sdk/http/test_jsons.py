@@ -101,7 +101,7 @@ class Colour(Enum):
         ({"a": {1, 2}}, r"x\.a is a set.*list\("),
         ({("a", "b"): 1}, r"has the key \('a', 'b'\)"),
         ({"a": "\ud800"}, r"x\.a has half a surrogate"),
-        ({"a": object()}, r"x\.a is a object, which has no JSON form"),
+        ({"a": object()}, r"x\.a is an object, which has no JSON form"),
         ([b"bytes"], r"x\[0\] is a bytes"),
     ],
 )

@@ -194,7 +194,9 @@ def _faults(value: object, path: str, above: tuple[int, ...]) -> Iterator[NotJso
                 yield from _faults(one, f"{path}[{index}]", (*above, id(entries)))
         case _:
             hint = _hint(value)
-            yield NotJsonError(path, f"is a {type(value).__name__}, which has no JSON form{hint}")
+            kind = type(value).__name__
+            article = "an" if kind[0] in "aeiouAEIOU" else "a"
+            yield NotJsonError(path, f"is {article} {kind}, which has no JSON form{hint}")
 
 
 def _hint(value: object) -> str:
