@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, cast, o
 from ._engine.memos import StepMemos
 from ._engine.ops import Kind
 from ._shells.failures import caller
+from ._shells.results import Wanted
 from ._wire.durations import to_instant, to_text, to_timedelta
 from ._wire.empty import EMPTY
 from .client import events_of
@@ -22,7 +23,6 @@ from .function import target_of
 
 if TYPE_CHECKING:
     from ._shells.aio import _Run  # pyright: ignore[reportPrivateUsage]
-    from ._shells.results import Wanted
     from ._shells.threads import _RunSync  # pyright: ignore[reportPrivateUsage]
     from .client import EventLike, Inngest
     from .events import Event
@@ -394,8 +394,6 @@ Place = tuple[str, int]
 
 
 def _wanted(step_id: object, kind: Kind, place: Place, **fields: Any) -> Wanted:
-    from ._shells.results import Wanted
-
     if not isinstance(step_id, str) or not step_id:
         raise StepUsageError(
             f"a step id is a text that is not empty, not {step_id!r} ({place[0]}:{place[1]})"

@@ -253,3 +253,14 @@ def test_a_body_that_is_no_call_request_says_where(body: object, said: str) -> N
         CallRequest.parse(body, {})
 
     assert said in str(caught.value)
+
+
+def test_python_names_a_step_that_nobody_awaits() -> None:
+    async def fn(ctx: inngest.Context) -> str:
+        ctx.step.run("charge", one, 1)  # type: ignore[unused-coroutine]
+        return "done"
+
+    with pytest.warns(RuntimeWarning, match="coroutine 'step charge' was never awaited"):
+        outcome = serve(fn).run()
+
+    assert outcome.ops == []

@@ -140,7 +140,7 @@ async def _entered(step: Callable[[str], Coroutine[Any, Any, str]]) -> AsyncIter
         await step("-end")
 
 
-async def _play_together(kind: str, parts: list[Part], step: Callable[[], Coroutine[Any, Any, str]]) -> Any:
+async def _play_together(kind: str, parts: list[Part], step: Callable[..., Coroutine[Any, Any, str]]) -> Any:
     results: list[Any] = []
     match kind:
         case "semaphore":
@@ -166,7 +166,7 @@ async def _play_together(kind: str, parts: list[Part], step: Callable[[], Corout
 
             filling = asyncio.create_task(fill())
             while await queue.get():
-                results.append(await step())
+                results.append(await step(f"-{len(results)}"))
             await filling
         case "event":
             event = asyncio.Event()

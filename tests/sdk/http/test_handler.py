@@ -404,6 +404,15 @@ def test_a_signing_key_that_is_no_hex_is_refused_when_serving() -> None:
         Handler(inngest.Inngest(app_id="app", signing_key="signkey-prod-xyz"), [], framework="test")
 
 
+def test_arguments_in_the_wrong_places_are_named(client: inngest.Inngest) -> None:
+    function = double_step(client, is_async=True)
+
+    with pytest.raises(ConfigError, match=r"takes the client \(inngest.Inngest\).*not list"):
+        Handler([function], client, framework="test")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="takes a list of functions; put <Function 'app-fn'>"):
+        Handler(client, function, framework="test")  # type: ignore[arg-type]
+
+
 def test_two_functions_of_one_id_are_refused(client: inngest.Inngest) -> None:
     def handle(ctx: inngest.ContextSync) -> None: ...
 

@@ -96,7 +96,7 @@ async def test_what_is_no_event_is_refused_before_anything_is_sent(
 
 
 async def test_data_without_a_json_form_is_named(sender: Sender) -> None:
-    with pytest.raises(EventInvalidError, match=r"event 'a':\.data\.b\[1\] is a set"):
+    with pytest.raises(EventInvalidError, match=r"event 'a'\.data\.b\[1\] is a set"):
         await sender.send(inngest.Event(name="a", data={"b": [1, {2}]}))
 
 

@@ -58,6 +58,10 @@ def test_the_help_loads_nothing_of_the_server() -> None:
         ("--port 1 dev", "--port stands behind the command: inngest dev --port ..."),
         ("dev more", "'more' is too much: `inngest dev` takes only flags"),
         ("version --port 1", "--port is a flag of `inngest dev` and `inngest start` only"),
+        (
+            "explain --port 1 a",
+            "--port is a flag of `inngest dev` and `inngest start` only; the server is given by --server URL",
+        ),
     ],
 )
 def test_mistakes_are_answered_with_what_to_try(

@@ -1,6 +1,5 @@
 """Identities of steps (protocol 4.5)."""
 
-from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha1
 
@@ -28,12 +27,12 @@ class StepIds:
     """Gives the steps of one request their identities, in the order in which the code comes to them."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         self._used: set[str] = set()
 
     def next(self, user_id: str) -> StepId:
         """The n-th use of an id, from 0, is hashed as `id`, `id:1`, `id:2`; texts in use are skipped."""
-        index = self._counts[user_id]
+        index = self._counts.get(user_id, 0)
         text = f"{user_id}:{index}" if index else user_id
         while text in self._used:
             index += 1

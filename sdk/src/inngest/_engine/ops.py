@@ -1,8 +1,8 @@
 """Operations that an app reports to the server (protocol 4.4)."""
 
 import json
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from .ids import StepId, hash_step_id
 
@@ -22,8 +22,7 @@ class Kind(Enum):
     FAILED = "StepFailed"
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """What a step asks for. `opts` are the opcode's own; `name` where it is not the step's id."""
 
     kind: Kind
@@ -31,7 +30,7 @@ class Op:
     opts: dict[str, object] | None = None
     name: str | None = None
     display_name: str | None = None
-    error: dict[str, object] | None = field(default=None)
+    error: dict[str, object] | None = None
 
     def to_json(self, data: str = "null") -> str:
         """The operation as JSON text; `data` is JSON text already."""

@@ -6,8 +6,8 @@ session decides: run the only one at once, or report them all.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 from .call import CallRequest
 from .ids import StepId, StepIds
@@ -17,8 +17,7 @@ from .ops import Kind, Op
 RACE = {"parallelMode": "race"}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where the code asked for a step."""
 
     file: str
@@ -28,8 +27,7 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A step that the code asks for and that has no result yet; `is_run` if the app itself executes it."""
 
     op: Op
@@ -152,7 +150,7 @@ class Session:
     def _aimed(self, found: Sequence[Found], target: str) -> Execute | Report | Missing:
         for one in found:
             if one.op.step.hashed == target:
-                aimed = replace(one, op=_with_mode(one))
+                aimed = one._replace(op=_with_mode(one))
                 return Execute(aimed) if one.is_run else Report((aimed.op,))
         return Missing()
 
@@ -207,4 +205,4 @@ def _with_mode(found: Found) -> Op:
     """The operation of a step among others: its result, too, says whether its branch goes on alone."""
     if not found.goes_alone:
         return found.op
-    return replace(found.op, opts={**(found.op.opts or {}), **RACE})
+    return found.op._replace(opts={**(found.op.opts or {}), **RACE})

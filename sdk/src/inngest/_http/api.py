@@ -539,7 +539,7 @@ def _encode_events(events: Sequence[Event]) -> bytes:
         if not event.name:
             raise EventInvalidError("an event needs a name that is not empty")
         try:
-            encoded.append(jsons.dumps(event.to_dict(), what=f"event {event.name!r}:"))
+            encoded.append(jsons.dumps(event.to_dict(), what=f"event {event.name!r}"))
         except jsons.NotJsonError as error:
             raise EventInvalidError(str(error)) from None
     return b"[" + b",".join(encoded) + b"]"

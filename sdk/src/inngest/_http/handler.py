@@ -106,6 +106,7 @@ class Handler:
         enable_unauthed_sync: bool | None = None,
         streaming: Streaming | None = None,
     ) -> None:
+        _check_order(client, functions)
         self._client = client
         self._framework = framework
         self._settings: ServeSettings = resolve_serving(
@@ -519,6 +520,19 @@ class Handler:
             return self._json(400, {**_described(error), "message": "Your signing key is invalid"})
         is_fault_of_app = error.status is not None and 400 <= error.status < 500
         return self._json(400 if is_fault_of_app else 500, _described(error))
+
+
+def _check_order(client: object, functions: object) -> None:
+    from inngest.client import Inngest
+    from inngest.function import Function
+
+    if not isinstance(client, Inngest):
+        raise ConfigError(
+            "serve() takes the client (inngest.Inngest) behind the framework's application, "
+            f"not {type(client).__name__}"
+        )
+    if isinstance(functions, Function):
+        raise ConfigError(f"serve() takes a list of functions; put {functions!r} into one: [...]")
 
 
 def _by_id(functions: Sequence[Function[Any]]) -> dict[str, Function[Any]]:

@@ -163,7 +163,9 @@ class _Run:
 
     def step(self, wanted: Wanted) -> Coroutine[Any, Any, Any]:
         """The step as the code awaits it."""
-        return self._step(wanted)
+        coroutine = self._step(wanted)
+        coroutine.__qualname__ = f"step {wanted.step_id}"  # Python names it when nobody awaits it.
+        return coroutine
 
     async def _step(self, wanted: Wanted) -> Any:
         task = asyncio.current_task()
@@ -207,11 +209,12 @@ class _Run:
             waiting.done.set_result(await self._execute(wanted, found))
             return await waiting.result
         finally:
-            self.waiting.pop(hashed, None)
-            if not waiting.done.done():  # A time-out in user code, for one.
-                waiting.done.set_result(_Done(given_up=True))
-                self._has_losers = self._has_losers or self._has_branches
-            self._moved()
+            if not self._is_closed:
+                self.waiting.pop(hashed, None)
+                if not waiting.done.done():  # A time-out in user code, for one.
+                    waiting.done.set_result(_Done(given_up=True))
+                    self._has_losers = self._has_losers or self._has_branches
+                self._moved()
 
     async def _execute(self, wanted: Wanted, found: Found) -> _Done:
         """Execute the step's handler here, in the task that awaits it."""
@@ -288,7 +291,7 @@ class _Run:
             return await self._finish(main)
         # A planned step is executed as soon as it is found again: with results that were stored after it was
         # planned, the code may not want it any more (a lost race, a `TaskGroup` with an error).
-        if self.parked and self.call.target not in self.waiting:
+        if self.parked and not self._is_target_found():
             self._hand_out()
             return None
         found = [one.found for one in self.waiting.values()]
@@ -302,6 +305,10 @@ class _Run:
             case None:
                 return None
 
+    def _is_target_found(self) -> bool:
+        target = self.waiting.get(self.call.target) if self.call.target is not None else None
+        return target is not None and not target.go.done()
+
     async def _call_function(self) -> Any:
         CURRENT_STEP.set(self.ctx.step)
         handler: Any = self.function.handler
@@ -311,12 +318,14 @@ class _Run:
             return await handler(self.ctx)
         except SystemExit as error:  # Out of a task it would end the whole process.
             raise RuntimeError(f"the function raised SystemExit: {error}") from error
-
+        # What is about to run, where the loop is asyncio's own: without that, only time can move the code.
     async def _settle(self) -> None:
         """Return when the function has ended, or the code waits for steps and nothing moves any more."""
         assert self._main is not None
+        # What is about to run, where the loop is asyncio's own: when that is nothing, only time can move the code.
+        ready: object = getattr(self._loop, "_ready", None)
         while not self._main.done() and not self._is_flush_due:
-            if self.call.target in self.waiting:
+            if self._is_target_found():
                 return
             if not self.parked and not self.waiting:
                 self._wake = self._loop.create_future()
@@ -327,6 +336,8 @@ class _Run:
                 await asyncio.sleep(0)
                 if moves != self._moves:
                     break
+                if ready is not None and not ready:
+                    return
             else:
                 return
 
@@ -486,6 +497,10 @@ class _Run:
             self._flush_timer.cancel()
         if self._main is not None:
             self._tasks.add(self._main)
+            if not self._main.done():
+                # What cancels its own branches, as `gather` does, needs no help with them.
+                self._main.cancel()
+                await asyncio.wait([self._main], timeout=CANCEL_ROUND_S)
         for _ in range(CANCEL_ROUNDS):
             running = [task for task in self._tasks if not task.done()]
             if not running:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inngest._engine.answer import Answer
 from inngest._engine.call import CallRequest
@@ -28,8 +28,7 @@ STALE = 409
 OK = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What the code asks for with one step: how to report it, how to execute it, how to read its result."""
 
     step_id: str
@@ -112,7 +111,7 @@ def failed_op(found: Found, error: BaseException, call: CallRequest) -> tuple[st
     if is_final(error):
         described["noRetry"] = True
     kind = Kind.FAILED if final else Kind.ERROR
-    return replace(found.op, kind=kind, error=described).to_json(), headers
+    return found.op._replace(kind=kind, error=described).to_json(), headers
 
 
 def failed_function(error: BaseException) -> Answer:

@@ -84,6 +84,10 @@ def _take_flag(found: Arguments, word: str, rest: list[str]) -> None:
         found.flags[flag.name] = value
 
 
+_WHERE_A_SERVER_IS = frozenset({"host", "port", "url"})
+"""Flags by which people name the server to a command that asks one."""
+
+
 def _unknown(shown: str, command: str, known: list[Flag]) -> str:
     name = shown.lstrip("-")
     if not command:
@@ -92,7 +96,9 @@ def _unknown(shown: str, command: str, known: list[Flag]) -> str:
         return f"there is no flag {shown}; see `inngest --help`"
     if name in BY_NAME:
         commands = " and ".join(f"`inngest {other}`" for other in BY_NAME[name].defaults)
-        return f"{shown} is a flag of {commands} only"
+        asks_a_server = any(flag.name == "server" for flag in known)
+        hint = "; the server is given by --server URL" if asks_a_server and name in _WHERE_A_SERVER_IS else ""
+        return f"{shown} is a flag of {commands} only{hint}"
     nearest = get_close_matches(name, [flag.name for flag in known], n=1)
     hint = f"did you mean --{nearest[0]}?" if nearest else f"see `inngest {command} --help`"
     return f"`inngest {command}` has no flag {shown}; {hint}"
