@@ -27,7 +27,7 @@ def server_of(seed: int, done: Executions, *, checkpoints: bool, overlapping: bo
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_run_ends_and_its_replay_is_the_same(seed: int, checkpoints: bool) -> None:
     done = Executions()
     server = server_of(seed, done, checkpoints=checkpoints)
@@ -42,16 +42,8 @@ def test_a_run_ends_and_its_replay_is_the_same(seed: int, checkpoints: bool) -> 
     assert done == executed, "a replay executes nothing"
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_a_run_whose_answers_get_lost_ends_all_the_same(seed: int) -> None:
-    server = server_of(seed, Executions(), checkpoints=True)
-    server.lost_rate = 0.3
-
-    assert server.run().error is None
-
-
 @pytest.mark.parametrize("checkpoints", [True, False])
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(20))
 def test_requests_that_overlap_execute_no_step_twice(seed: int, checkpoints: bool) -> None:
     done = Executions()
     server = server_of(seed, done, checkpoints=checkpoints, overlapping=True)

@@ -106,6 +106,7 @@ async def play_wild(node: Wild, ctx: inngest.Context, done: Executions) -> Any:
                 return [await part() for part in parts]
         case _:
             return await _play_together(node.kind, parts, step)
+    return None
 
 
 async def _first(parts: list[Part]) -> int:

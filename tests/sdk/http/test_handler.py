@@ -410,7 +410,7 @@ def test_arguments_in_the_wrong_places_are_named(client: inngest.Inngest) -> Non
     with pytest.raises(ConfigError, match=r"takes the client \(inngest.Inngest\).*not list"):
         Handler([function], client, framework="test")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="takes a list of functions; put <Function 'app-fn'>"):
-        Handler(client, function, framework="test")  # type: ignore[arg-type]
+        Handler(client, function, framework="test")
 
 
 def test_two_functions_of_one_id_are_refused(client: inngest.Inngest) -> None:

@@ -67,6 +67,8 @@ BLOCKED_S = 1.0
 """A plain function that keeps the event loop longer than that is worth a warning."""
 CANCEL_ROUNDS = 3
 CANCEL_ROUND_S = 1.0
+CANCEL_MAIN_S = 0.02
+"""How long the function's own task may take to end its branches, before they are cancelled as well."""
 REFUSALS_MAX = 100
 """How often one task that goes on after the answer is cancelled for asking for a step."""
 
@@ -318,11 +320,11 @@ class _Run:
             return await handler(self.ctx)
         except SystemExit as error:  # Out of a task it would end the whole process.
             raise RuntimeError(f"the function raised SystemExit: {error}") from error
-        # What is about to run, where the loop is asyncio's own: without that, only time can move the code.
+
     async def _settle(self) -> None:
         """Return when the function has ended, or the code waits for steps and nothing moves any more."""
         assert self._main is not None
-        # What is about to run, where the loop is asyncio's own: when that is nothing, only time can move the code.
+        # What is about to run, where the loop is asyncio's own: without that, only time can move the code.
         ready: object = getattr(self._loop, "_ready", None)
         while not self._main.done() and not self._is_flush_due:
             if self._is_target_found():
@@ -500,7 +502,7 @@ class _Run:
             if not self._main.done():
                 # What cancels its own branches, as `gather` does, needs no help with them.
                 self._main.cancel()
-                await asyncio.wait([self._main], timeout=CANCEL_ROUND_S)
+                await asyncio.wait([self._main], timeout=CANCEL_MAIN_S)
         for _ in range(CANCEL_ROUNDS):
             running = [task for task in self._tasks if not task.done()]
             if not running:
