@@ -11,8 +11,8 @@ import inngest.fast_api
 from inngest_server.testing import Run, RunError, World
 
 KEPT: list[inngest.Inngest] = []
-"""A client lives as long as its process. One that goes before its event loop, which is here that of all worlds,
-would leave connections to the garbage collector, which warns of them."""
+"""A client lives as long as its process. One that goes before its event loop, which is here that of all
+worlds, would leave connections to the garbage collector, which warns of them."""
 
 
 def serve_functions(

@@ -110,11 +110,15 @@ def _fix(unit: Unit, call: ast.Call, effect: Effect) -> str:
         seconds = ast.unparse(call.args[0]) if call.args and not effect.through else "..."
         return f'{step}.sleep("pause", datetime.timedelta(seconds={seconds}))'
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "do it")
+    name = name.strip("_").replace("_", "-")
+    if effect.code in ("ING003", "ING004") and not effect.through:
+        # A file, a response or a cursor has no JSON form, so a lambda around the call alone would not do.
+        return f'{step}.run("{name}", ...) with a function that does this and returns JSON'
     plain = ast.unparse(call)
     if len(plain) > 40 or "\n" in plain or "await" in plain:
         plain = f"{ast.unparse(call.func)}(...)" if len(ast.unparse(call.func)) <= 40 else "..."
     text = {"ING001": f"{plain}.isoformat()"}.get(effect.code, plain) if _is_datetime(call) else plain
-    return f'{step}.run("{name.strip("_").replace("_", "-")}", lambda: {text})'
+    return f'{step}.run("{name}", lambda: {text})'
 
 
 def _is_datetime(call: ast.Call) -> bool:
