@@ -3,8 +3,8 @@
     python -m benchmarks.sdk [--rounds 5] [--runs 100] [--calls 1000] [--json FILE]
 
 Both run on the interpreter and the packages of `tests/interop/python` (`make interop-python`); ours comes
-before the official one on the path. In each round every SDK does the same, one after the other, and ratios are
-those of one round: the machine's other work then changes them little.
+before the official one on the path. In each round every SDK does the same, one after the other, and ratios
+are those of one round: the machine's other work then changes them little.
 """
 
 import argparse
