@@ -18,10 +18,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.processes import ROOT, BenchmarkError, Child, free_port
+from benchmarks.processes import ROOT, BenchmarkError, Child, free_port, machine_info
 
 PYTHON = ROOT / "tests" / "interop" / "python" / ".venv" / "bin" / "python"
 APP = ROOT / "benchmarks" / "sdk_app.py"
@@ -238,7 +239,14 @@ def main() -> None:
     found: dict[str, Any] = measure(options.rounds, options.runs, options.calls)
     print_table(found)
     if options.json:
-        options.json.write_text(json.dumps({"runs": options.runs, "figures": found}, indent=1) + "\n")
+        report = {
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine_info(Path(tempfile.gettempdir())),
+            "runs": options.runs,
+            "calls": options.calls,
+            "figures": found,
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -87,6 +87,11 @@ class Session:
         self.places[step.hashed] = (step, place)
         return step
 
+    def forget(self) -> None:
+        """Let go of the code's branches: the request has its answer."""
+        self._branches.clear()
+        self.places.clear()
+
     # Replay.
 
     @property

@@ -185,6 +185,7 @@ class _Run:
             await self._after_replay()
         else:
             found = Found(wanted.op(step), wanted.work is not None, goes_alone, place)
+            del task  # Its traceback, when it is cancelled, refers to this frame: see `close`.
             output = await self._run_new(wanted, found)
         return read_result(wanted, output, self.client.serializer)
 
@@ -217,6 +218,7 @@ class _Run:
                     waiting.done.set_result(_Done(given_up=True))
                     self._has_losers = self._has_losers or self._has_branches
                 self._moved()
+            del waiting  # Likewise.
 
     async def _execute(self, wanted: Wanted, found: Found) -> _Done:
         """Execute the step's handler here, in the task that awaits it."""
@@ -515,6 +517,12 @@ class _Run:
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.exception()  # Seen: what code does while it is cancelled is nobody's result.
+        # Without circles most of a request is freed at once; the collector would cost more than all the rest.
+        self._tasks.clear()
+        self.waiting.clear()
+        self.parked.clear()
+        self.session.forget()
+        self._main = None
 
     async def _never(self, task: asyncio.Task[Any]) -> NoReturn:
         """The request has its answer: whoever asks for another step is cancelled again.
