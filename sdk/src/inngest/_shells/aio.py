@@ -110,11 +110,28 @@ class _Parked:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A step without result."""
+    """A step without result; a request for one of a thousand branches may have as many, and runs one."""
 
-    found: Found
-    go: asyncio.Future[None]
+    wanted: Wanted
+    step: StepId
+    goes_alone: bool
+    go: asyncio.Future[_Executing]
     """Set when the step shall be executed."""
+    executing: _Executing | None = None
+    given_up: asyncio.Future[None] | None = None
+    """Set when the code does not wait for the step any more, if somebody wants to know."""
+
+    @property
+    def found(self) -> Found:
+        wanted = self.wanted
+        place = Place(*wanted.place) if wanted.place is not None else None
+        return Found(wanted.op(self.step), wanted.work is not None, self.goes_alone, place)
+
+
+@dataclass(slots=True, eq=False)
+class _Executing:
+    """A step that is being executed."""
+
     done: asyncio.Future[_Done]
     """Set when it was executed, or given up by the code."""
     result: asyncio.Future[Output]
@@ -184,9 +201,8 @@ class _Run:
             output = await self._replay(step, task, goes_alone)
             await self._after_replay()
         else:
-            found = Found(wanted.op(step), wanted.work is not None, goes_alone, place)
             del task  # Its traceback, when it is cancelled, refers to this frame: see `close`.
-            output = await self._run_new(wanted, found)
+            output = await self._run_new(_Waiting(wanted, step, goes_alone, self._loop.create_future()))
         return read_result(wanted, output, self.client.serializer)
 
     async def _replay(self, step: StepId, task: asyncio.Task[Any], goes_alone: bool) -> Output:
@@ -201,28 +217,32 @@ class _Run:
         finally:
             self.parked.pop(step.hashed, None)
 
-    async def _run_new(self, wanted: Wanted, found: Found) -> Output:
-        new = self._loop.create_future
-        waiting = _Waiting(found, new(), new(), new())
-        hashed = found.op.step.hashed
+    async def _run_new(self, waiting: _Waiting) -> Output:
+        hashed = waiting.step.hashed
         self.waiting[hashed] = waiting
         self._moved()
         try:
-            await waiting.go
-            waiting.done.set_result(await self._execute(wanted, found))
-            return await waiting.result
+            executing = await waiting.go
+            executing.done.set_result(await self._execute(waiting.wanted, waiting.step))
+            return await executing.result
         finally:
             if not self._is_closed:
                 self.waiting.pop(hashed, None)
-                if not waiting.done.done():  # A time-out in user code, for one.
-                    waiting.done.set_result(_Done(given_up=True))
-                    self._has_losers = self._has_losers or self._has_branches
+                self._give_up(waiting.executing)
+                if waiting.given_up is not None and not waiting.given_up.done():
+                    waiting.given_up.set_result(None)
                 self._moved()
             del waiting  # Likewise.
 
-    async def _execute(self, wanted: Wanted, found: Found) -> _Done:
+    def _give_up(self, executing: _Executing | None) -> None:
+        """The code waits no longer for a step; without a result that is a time-out of its own, for one."""
+        if executing is None or not executing.done.done():
+            self._has_losers = self._has_losers or self._has_branches
+        if executing is not None and not executing.done.done():
+            executing.done.set_result(_Done(given_up=True))
+
+    async def _execute(self, wanted: Wanted, step: StepId) -> _Done:
         """Execute the step's handler here, in the task that awaits it."""
-        step = found.op.step
         assert wanted.work is not None
         token = EXECUTING.set((self, step.text))
         try:
@@ -274,6 +294,18 @@ class _Run:
         """Whether no other request can be where this one is, so that a step may be executed at once."""
         return not (self._is_parallel() or self._has_losers or self.session.is_racing)
 
+    @property
+    def is_aimed(self) -> bool:
+        """Whether the request is for one step, and ends when that was executed."""
+        return self.call.target is not None
+
+    async def hold_at_target(self) -> None:
+        """Where the code has come to the step that the request is for, wait; until it gives that step up."""
+        waiting = self.waiting.get(self.call.target) if self.call.target is not None else None
+        if waiting is not None:
+            waiting.given_up = waiting.given_up or self._loop.create_future()
+            await asyncio.shield(waiting.given_up)
+
     # The other side: deciding.
 
     async def drive(self) -> Answer:
@@ -298,7 +330,8 @@ class _Run:
         if self.parked and not self._is_target_found():
             self._hand_out()
             return None
-        found = [one.found for one in self.waiting.values()]
+        target = self.waiting.get(self.call.target) if self.call.target is not None else None
+        found = [target.found] if target is not None else [one.found for one in self.waiting.values()]
         match self.session.decide(found, in_parallel=not self._is_alone()):
             case Execute(one):
                 return await self._run_step(self.waiting[one.op.step.hashed], one)
@@ -379,15 +412,17 @@ class _Run:
         await self._begin()
         if waiting.go.done():  # Given up meanwhile: a time-out in user code, for one.
             return None
-        waiting.go.set_result(None)
-        done = await waiting.done
+        executing = _Executing(self._loop.create_future(), self._loop.create_future())
+        waiting.executing = executing
+        waiting.go.set_result(executing)
+        done = await executing.done
         if done.given_up:
             return None
         if done.error is not None:
             return await self._fail_step(found, done.error)
-        return await self._complete_step(waiting, found, done.value)
+        return await self._complete_step(executing, found, done.value)
 
-    async def _complete_step(self, waiting: _Waiting, found: Found, value: object) -> Answer | None:
+    async def _complete_step(self, executing: _Executing, found: Found, value: object) -> Answer | None:
         op = found.op
         what = f"step {op.step.text!r} of {self.function.id!r}"
         hooks = self.middleware.hooks("transform_output")
@@ -407,10 +442,10 @@ class _Run:
         except Exception as error:
             return await self._fail_step(found, error, is_transformed=True)
         self.checkpoints.unsaved.append(op.to_json(sent))
-        if not may_continue or sent != text or waiting.result.done():
+        if not may_continue or sent != text or executing.result.done():
             ops, self.checkpoints.unsaved = self.checkpoints.unsaved, []
             return reported(ops)
-        waiting.result.set_result(Output(reread(text)))
+        executing.result.set_result(Output(reread(text)))
         self._flush_timer = self._loop.call_later(FLUSH_AFTER_S, self._make_flush_due)
         return None
 
