@@ -26,6 +26,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+WATCH_AFTER_S = 0.05
+"""From when on a request is watched for a client that goes away."""
+
 
 def serve(
     client: Inngest,
@@ -116,19 +119,44 @@ class Endpoint:
             body=body,
             raw=scope if self._raw is None else self._raw(scope, body),
         )
-        task = asyncio.current_task()
-        assert task is not None
-        watch = asyncio.create_task(_cancel_when_gone(task, receive))
+        watch = _Watch(receive)
         try:
             await send_response(await self._handler.handle(request), send)
         except OSError:
             pass  # From `send`, as the handler raises nothing: the client has gone (ASGI 2.4).
         except asyncio.CancelledError:
             # Ours only when the watch asked for it, and nobody else did.
-            if not watch.done() or watch.cancelled() or not watch.result() or task.uncancel() > 0:
+            if not watch.has_cancelled() or watch.task.uncancel() > 0:
                 raise
         finally:
-            watch.cancel()
+            watch.end()
+
+
+class _Watch:
+    """Cancels the current task when the client goes away; begins when the request has lasted for a moment.
+
+    Most requests end before, and a task for each would cost as much as the rest of this file.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self._receive = receive
+        self._own_task: asyncio.Task[bool] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._own_task = asyncio.create_task(_cancel_when_gone(self.task, self._receive))
+
+    def has_cancelled(self) -> bool:
+        own = self._own_task
+        return own is not None and own.done() and not own.cancelled() and own.result()
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._own_task is not None:
+            self._own_task.cancel()
 
 
 async def _cancel_when_gone(task: asyncio.Task[Any], receive: Receive) -> bool:

@@ -98,22 +98,17 @@ class Group:
 
         `asyncio.gather` and `asyncio.TaskGroup` work with steps as well.
         """
-        tasks: list[asyncio.Task[Any]] = []
         token = PARALLEL_MODE.set(parallel_mode or ParallelMode.WAIT)
         try:
-            for branch in _branches(callables):
-                tasks.append(asyncio.ensure_future(_awaited(branch)))
-                if self._run.is_aimed:
-                    # Most likely its first step is what the request is for: then no other branch need begin.
-                    await asyncio.sleep(0)
-                    await self._run.hold_at_target()
+            tasks = [asyncio.ensure_future(_awaited(branch)) for branch in _branches(callables)]
+        finally:
+            PARALLEL_MODE.reset(token)
+        try:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
             for task in tasks:
                 task.cancel()
             raise
-        finally:
-            PARALLEL_MODE.reset(token)
         for result in results:
             if isinstance(result, BaseException):
                 raise result

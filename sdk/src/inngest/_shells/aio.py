@@ -118,8 +118,6 @@ class _Waiting:
     go: asyncio.Future[_Executing]
     """Set when the step shall be executed."""
     executing: _Executing | None = None
-    given_up: asyncio.Future[None] | None = None
-    """Set when the code does not wait for the step any more, if somebody wants to know."""
 
     @property
     def found(self) -> Found:
@@ -229,8 +227,6 @@ class _Run:
             if not self._is_closed:
                 self.waiting.pop(hashed, None)
                 self._give_up(waiting.executing)
-                if waiting.given_up is not None and not waiting.given_up.done():
-                    waiting.given_up.set_result(None)
                 self._moved()
             del waiting  # Likewise.
 
@@ -293,18 +289,6 @@ class _Run:
     def _is_alone(self) -> bool:
         """Whether no other request can be where this one is, so that a step may be executed at once."""
         return not (self._is_parallel() or self._has_losers or self.session.is_racing)
-
-    @property
-    def is_aimed(self) -> bool:
-        """Whether the request is for one step, and ends when that was executed."""
-        return self.call.target is not None
-
-    async def hold_at_target(self) -> None:
-        """Where the code has come to the step that the request is for, wait; until it gives that step up."""
-        waiting = self.waiting.get(self.call.target) if self.call.target is not None else None
-        if waiting is not None:
-            waiting.given_up = waiting.given_up or self._loop.create_future()
-            await asyncio.shield(waiting.given_up)
 
     # The other side: deciding.
 

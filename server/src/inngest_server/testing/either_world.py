@@ -80,6 +80,7 @@ class EitherWorld:
             raise WorldError(
                 "another world is open: a test has one world, inngest_world or inngest_async_world"
             )
+        self._host.log.attach()
         self._host.engines.submit(self._node.start()).result()
         self._host.log.lines.clear()
         self._host.app = self._node.answer

@@ -21,9 +21,14 @@ class ServerLog:
     def __init__(self) -> None:
         self.lines: deque[dict[str, Any]] = deque(maxlen=LINES_MAX)
         self._thread_id: int | None = None
+        self._processors: list[Any] = []
+
+    def attach(self) -> None:
+        """Take lines in the present configuration: the program may have made another one."""
         # The list itself is changed, as structlog's own helpers for tests do: bound loggers keep it.
-        self._processors: list[Any] = structlog.get_config()["processors"]
-        self._processors.insert(0, self._take)
+        self._processors = structlog.get_config()["processors"]
+        if self._take not in self._processors:
+            self._processors.insert(0, self._take)
 
     def listen_to(self, thread: threading.Thread) -> None:
         self._thread_id = thread.ident
