@@ -88,8 +88,9 @@ async def execute(
     memos = StepMemos.from_raw(call.steps)
     run = _Run(function, call, memos, client, middleware, api)
     try:
-        await middleware.run("transform_input", run.ctx, function, memos)
-        return await run.drive()
+        ctx = run.context()
+        await middleware.run("transform_input", ctx, function, memos)
+        return await run.drive(ctx)
     except asyncio.CancelledError:
         raise
     except Exception as error:  # Of middleware: user code. The function's own errors are answered in `drive`.
@@ -158,9 +159,6 @@ class _Run:
         self.session = Session(self.call, self.memos)
         self.checkpoints = Checkpoints.of(self.function, self.call)
         self.log = RunLog(self.function, self.call, self.client)
-        step = Step(self.client, self)
-        logger = ReplayLogger(self.client.logger, self._is_replaying)
-        self.ctx = Context(**context_fields(self.call, logger, step, Group(self)))
         self._loop = asyncio.get_running_loop()
         self._main: asyncio.Task[Any] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -175,6 +173,11 @@ class _Run:
         self._has_begun = False
         self._missing_since: float | None = None
         self._refused: Counter[asyncio.Task[Any]] = Counter()
+
+    def context(self) -> Context:
+        """What the function is called with. It refers to this execution, so this one keeps no reference to it."""
+        logger = ReplayLogger(self.client.logger, self._is_replaying)
+        return Context(**context_fields(self.call, logger, Step(self.client, self), Group(self)))
 
     # The side of the code: steps.
 
@@ -196,16 +199,17 @@ class _Run:
         races = goes_alone and (task is not self._main or self._is_parallel())
         step = self.session.name(wanted.step_id, place, task, races=races)
         if self.session.has(step):
-            output = await self._replay(step, task, goes_alone)
+            is_main = task is self._main
+            del task  # Its traceback, when it is cancelled, refers to this frame: see `close`.
+            output = await self._replay(step, goes_alone, is_main=is_main)
             await self._after_replay()
         else:
-            del task  # Its traceback, when it is cancelled, refers to this frame: see `close`.
+            del task  # Likewise.
             output = await self._run_new(_Waiting(wanted, step, goes_alone, self._loop.create_future()))
         return read_result(wanted, output, self.client.serializer)
 
-    async def _replay(self, step: StepId, task: asyncio.Task[Any], goes_alone: bool) -> Output:
-        is_only = task is self._main and not self.parked and not self.waiting
-        if is_only and self.session.is_next(step):
+    async def _replay(self, step: StepId, goes_alone: bool, *, is_main: bool) -> Output:
+        if is_main and not self.parked and not self.waiting and self.session.is_next(step):
             return self.session.take(step)
         parked = _Parked(step, goes_alone, self._loop.create_future())
         self.parked[step.hashed] = parked
@@ -292,11 +296,11 @@ class _Run:
 
     # The other side: deciding.
 
-    async def drive(self) -> Answer:
+    async def drive(self, ctx: Context) -> Answer:
         """Run the function until there is an answer."""
         await self.middleware.run("before_memoization")
         await self._after_replay()
-        self._main = self._loop.create_task(self._call_function())
+        self._main = self._loop.create_task(self._call_function(ctx))
         self._main.add_done_callback(self._moved)
         while True:
             await self._settle()
@@ -330,13 +334,13 @@ class _Run:
         target = self.waiting.get(self.call.target) if self.call.target is not None else None
         return target is not None and not target.go.done()
 
-    async def _call_function(self) -> Any:
-        CURRENT_STEP.set(self.ctx.step)
+    async def _call_function(self, ctx: Context) -> Any:
+        CURRENT_STEP.set(ctx.step)
         handler: Any = self.function.handler
         try:
             if self.function.takes_step:
-                return await handler(self.ctx, self.ctx.step)
-            return await handler(self.ctx)
+                return await handler(ctx, ctx.step)
+            return await handler(ctx)
         except SystemExit as error:  # Out of a task it would end the whole process.
             raise RuntimeError(f"the function raised SystemExit: {error}") from error
 

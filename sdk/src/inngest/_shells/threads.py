@@ -62,8 +62,9 @@ def execute_sync(
     memos = StepMemos.from_raw(call.steps)
     run = _RunSync(function, call, memos, client, middleware, api)
     try:
-        middleware.run_sync("transform_input", run.ctx, function, memos)
-        return run.drive()
+        ctx = run.context()
+        middleware.run_sync("transform_input", ctx, function, memos)
+        return run.drive(ctx)
     except Exception as error:  # Of middleware: user code. The function's own errors are answered in `drive`.
         run.log.failed(error)
         return failed_function(error)
@@ -84,19 +85,21 @@ class _RunSync:
         self.session = Session(self.call, self.memos)
         self.checkpoints = Checkpoints.of(self.function, self.call)
         self.log = RunLog(self.function, self.call, self.client)
-        step = StepSync(self.client, self)
-        logger = ReplayLogger(self.client.logger, self._is_replaying)
-        self.ctx = ContextSync(**context_fields(self.call, logger, step, GroupSync(self)))
         self._modes: list[ParallelMode] = []
         """Of the groups that the code is in, the innermost last."""
         self._answer: Answer | None = None
         self._is_leaving = False
         """The branch that runs now waits for a step: it is being unwound, and asks for no other one."""
         self._thread = get_ident()
-        self._branch: object = self
+        self._branch: object = object()
         """What stands for the branch of the code that runs now; the function itself outside of groups."""
         self._has_begun = False
         self._has_branches = False
+
+    def context(self) -> ContextSync:
+        """What the function is called with. It refers to this execution, so this one keeps no reference to it."""
+        logger = ReplayLogger(self.client.logger, self._is_replaying)
+        return ContextSync(**context_fields(self.call, logger, StepSync(self.client, self), GroupSync(self)))
 
     # Steps.
 
@@ -181,7 +184,6 @@ class _RunSync:
         self._end(answer)
 
     def _run_step(self, wanted: Wanted, found: Found) -> Output:
-
         if len(self.checkpoints.unsaved) >= self.checkpoints.buffered_steps_max:
             self._end(self._flush())
         self._warn_of_mismatch(found)
@@ -262,13 +264,13 @@ class _RunSync:
 
     # The request.
 
-    def drive(self) -> Answer:
+    def drive(self, ctx: ContextSync) -> Answer:
         """Run the function until there is an answer."""
         self.middleware.run_sync("before_memoization")
         self._after_replay()
-        token = CURRENT_STEP.set(self.ctx.step)
+        token = CURRENT_STEP.set(ctx.step)
         try:
-            value = self._call_function()
+            value = self._call_function(ctx)
         except Suspended:
             if self._answer is None:
                 return failed_function(RuntimeError("the function was suspended outside of a request"))
@@ -287,9 +289,9 @@ class _RunSync:
             return self._answer
         return self._finish(value)
 
-    def _call_function(self) -> object:
+    def _call_function(self, ctx: ContextSync) -> object:
         handler: Any = self.function.handler
-        return handler(self.ctx, self.ctx.step) if self.function.takes_step else handler(self.ctx)
+        return handler(ctx, ctx.step) if self.function.takes_step else handler(ctx)
 
     def _end(self, answer: Answer | None) -> None:
         """Unwind the code if the request has an answer."""
