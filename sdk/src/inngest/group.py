@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._shells.current import PARALLEL_MODE, ParallelMode
+from ._shells.results import Wanted
 from .errors import StepUsageError
 
 if TYPE_CHECKING:
@@ -98,26 +99,43 @@ class Group:
 
         `asyncio.gather` and `asyncio.TaskGroup` work with steps as well.
         """
-        token = PARALLEL_MODE.set(parallel_mode or ParallelMode.WAIT)
+        mode = parallel_mode or ParallelMode.WAIT
+        branches = _branches(callables)
+        token = PARALLEL_MODE.set(mode)
         try:
-            tasks = [asyncio.ensure_future(_awaited(branch)) for branch in _branches(callables)]
+            begun = self._run.begin(branches)
+            steps = [one for one in begun if isinstance(one, Wanted)]
+            if steps and mode is ParallelMode.WAIT and len(steps) == len(begun):
+                waiting = self._run.together(steps)
+            else:
+                waiting = _gathered([self._task(one) for one in begun])
         finally:
             PARALLEL_MODE.reset(token)
-        try:
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            raise
+        results = await waiting
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return tuple(results)
 
+    def _task(self, branch: Awaitable[Any] | Wanted) -> asyncio.Future[Any]:
+        """A task of its own for a branch: it starts with the group's context variables."""
+        if isinstance(branch, Wanted):
+            branch = self._run.step(branch)
+        return asyncio.create_task(branch if inspect.iscoroutine(branch) else _awaited(branch))
 
-async def _awaited(branch: Callable[[], Awaitable[T]]) -> T:
-    """A task of its own for a branch: it starts with the group's context variables."""
-    return await branch()
+
+async def _awaited(branch: Awaitable[T]) -> T:
+    return await branch
+
+
+async def _gathered(tasks: Sequence[asyncio.Future[Any]]) -> list[Any]:
+    """The results of tasks, or their errors; they are cancelled with the code that waits for them."""
+    try:
+        return await asyncio.gather(*tasks, return_exceptions=True)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        raise
 
 
 class GroupSync:

@@ -92,13 +92,15 @@ class Server:
         return CallRequest.parse(body, {"fnId": self.function.id, "stepId": target})
 
     def call(self, call: CallRequest) -> Answer:
-        """One request, in the shell that fits the function."""
+        """One request."""
+        return asyncio.run(self.answer(call))
+
+    async def answer(self, call: CallRequest) -> Answer:
+        """As `call`, in a running loop; in the shell that fits the function."""
         middleware = MiddlewareManager(self.client, None, self.function)
         api: Any = CheckpointApi(self._save_checkpoint)
         if self.function.is_handler_async:
-            return asyncio.run(
-                execute(self.function, call, client=self.client, middleware=middleware, api=api)
-            )
+            return await execute(self.function, call, client=self.client, middleware=middleware, api=api)
         return execute_sync(self.function, call, client=self.client, middleware=middleware, api=api)
 
     def run(self) -> Outcome:

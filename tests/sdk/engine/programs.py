@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -11,6 +11,8 @@ from typing import Any
 import inngest
 
 JOINS = ("gather", "task group", "as completed", "group", "race")
+BARE = ("group of steps", "race of steps")
+"""Their branches are steps and nothing else, as in `lambda: ctx.step.run(...)`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ def _part(random: Random, depth: int, prefix: str, number: int) -> Node:
     chance = random.random()
     if depth and chance < 0.4:
         branches = range(random.randint(1, 4))
+        if random.random() < 0.3:
+            steps = (Node(random.choice(("step", "sleep")), f"{prefix}{number}.{b}.bare") for b in branches)
+            return Node("parallel", join=random.choice(BARE), parts=tuple(steps))
         parts = tuple(_branch(random, depth - 1, f"{prefix}{number}.{branch}.") for branch in branches)
         return Node("parallel", join=random.choice(JOINS), parts=parts)
     kind = "sleep" if chance > 0.9 else "failing" if chance > 0.8 else "step"
@@ -85,20 +90,24 @@ class Executions(Counter[str]):
 async def play(node: Node, ctx: inngest.Context, done: Executions) -> Any:
     """The program in an asynchronous function."""
     match node.kind:
-        case "step":
-            handler: Callable[[str], Any] = done.step if len(node.name) % 2 else done.step_later
-            return await ctx.step.run(node.name, handler, node.name)
+        case "step" | "sleep":
+            return await _bare(node, ctx, done)
         case "failing":
             try:
                 await ctx.step.run(node.name, done.fail, node.name)
             except inngest.StepError as error:
                 return error.message
-        case "sleep":
-            return await ctx.step.sleep(node.name, 1000)
         case "sequence":
             return [await play(part, ctx, done) for part in node.parts]
         case _:
             return await _join(node, ctx, done)
+
+
+def _bare(node: Node, ctx: inngest.Context, done: Executions) -> Awaitable[Any]:
+    if node.kind == "sleep":
+        return ctx.step.sleep(node.name, 1000)
+    handler: Callable[[str], Any] = done.step if len(node.name) % 2 else done.step_later
+    return ctx.step.run(node.name, handler, node.name)
 
 
 async def _join(node: Node, ctx: inngest.Context, done: Executions) -> Any:
@@ -114,7 +123,9 @@ async def _join(node: Node, ctx: inngest.Context, done: Executions) -> Any:
             results = [await one for one in asyncio.as_completed([branch() for branch in branches])]
             return sorted(repr(result) for result in results)
         case _:
-            mode = inngest.ParallelMode.RACE if node.join == "race" else None
+            if node.join in BARE:
+                branches = [partial(_bare, part, ctx, done) for part in node.parts]
+            mode = inngest.ParallelMode.RACE if node.join.startswith("race") else None
             return list(await ctx.group.parallel(tuple(branches), parallel_mode=mode))
 
 
@@ -134,6 +145,6 @@ def play_sync(node: Node, ctx: inngest.ContextSync, done: Executions) -> Any:
             return [play_sync(part, ctx, done) for part in node.parts]
         case _:
             branches = tuple(partial(play_sync, part, ctx, done) for part in node.parts)
-            mode = inngest.ParallelMode.RACE if node.join == "race" else None
+            mode = inngest.ParallelMode.RACE if node.join.startswith("race") else None
             results = ctx.group.parallel(branches, parallel_mode=mode)
             return sorted(map(repr, results)) if node.join == "as completed" else list(results)

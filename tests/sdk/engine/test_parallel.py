@@ -1,6 +1,7 @@
 """Branches: what is planned, in which order results come back, and what a race sees."""
 
 import asyncio
+import gc
 import json
 import logging
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 
 import inngest
+from inngest._engine.call import CallRequest
 from inngest._engine.ids import hash_step_id
+from inngest.errors import StepUsageError
 
 from .builders import serve
 from .driver import Server
@@ -239,3 +242,110 @@ def test_what_is_invoked_has_to_be_a_function_of_the_sdk() -> None:
         assert error["name"] == "StepUsageError"
         assert "which `create_function` has not made" in error["message"]
         assert "invoke_by_id" in error["message"]
+
+
+def test_a_request_for_one_of_many_steps_makes_no_task_for_the_others() -> None:
+    tasks: list[int] = []
+
+    async def count() -> None:
+        tasks.append(len(asyncio.all_tasks()))
+
+    async def fn(ctx: inngest.Context) -> None:
+        await ctx.group.parallel(tuple((lambda n=n: ctx.step.run(f"s{n}", count)) for n in range(100)))
+
+    server = serve(fn)
+    answer = server.call(server.request(hash_step_id("s50")))
+
+    assert [op["displayName"] for op in json.loads(answer.text)] == ["s50"]
+    assert tasks[0] < 5
+
+
+def test_a_step_in_a_group_of_one_is_planned_as_the_first_of_many_is() -> None:
+    async def fn(ctx: inngest.Context) -> list[int]:
+        return list(await ctx.group.parallel((lambda: ctx.step.run("a", one, 1),)))
+
+    server = serve(fn)
+
+    assert plan_of(server) == [("a", "StepPlanned", None)]
+    assert server.run().output == [1]
+
+
+def test_an_empty_group_gives_nothing() -> None:
+    async def fn(ctx: inngest.Context) -> list[int]:
+        return list(await ctx.group.parallel(()))
+
+    assert serve(fn).run().output == []
+
+
+def test_a_branch_that_raises_before_its_step_fails_the_group_after_the_others() -> None:
+    executed: list[str] = []
+
+    async def fn(ctx: inngest.Context) -> str:
+        try:
+            await ctx.group.parallel(
+                (lambda: ctx.step.run("a", executed.append, "a"), lambda: ctx.step.run("b", 5))  # type: ignore[arg-type]
+            )
+        except StepUsageError:
+            return "refused"
+        return "ended"
+
+    assert serve(fn).run().output == "refused"
+    assert executed == ["a"]
+
+
+def test_a_group_that_is_given_up_leaves_its_results_behind() -> None:
+    """A time-out of the code's own ends the group; a later request for one of its steps still executes it."""
+
+    async def fn(ctx: inngest.Context) -> str:
+        try:
+            async with asyncio.timeout(0):
+                await ctx.group.parallel(
+                    (lambda: ctx.step.run("a", one, 1), lambda: ctx.step.run("b", one, 2))
+                )
+        except TimeoutError:
+            return await ctx.step.run("instead", one, "timed out")
+        return "in time"
+
+    assert serve(fn).run().output in ("timed out", "in time")
+
+
+@pytest.mark.parametrize("memos", [0, 1, 3])
+@pytest.mark.parametrize("kind", ["row", "group", "branches", "plain"])
+def test_a_request_is_freed_as_soon_as_it_is_answered(kind: str, memos: int) -> None:
+    """Garbage in circles would wait for the collector, which then costs more than the request."""
+
+    async def row(ctx: inngest.Context) -> None:
+        for number in range(3):
+            await ctx.step.run(f"s{number}", one, number)
+
+    async def group(ctx: inngest.Context) -> None:
+        await ctx.group.parallel(tuple((lambda n=n: ctx.step.run(f"s{n}", one, n)) for n in range(3)))
+
+    async def branches(ctx: inngest.Context) -> None:
+        await asyncio.gather(*(ctx.step.run(f"s{number}", one, number) for number in range(3)))
+
+    def plain(ctx: inngest.ContextSync) -> None:
+        for number in range(3):
+            ctx.step.run(f"s{number}", str, number)
+
+    server = serve({"row": row, "group": group, "branches": branches, "plain": plain}[kind])
+    for number in range(memos):
+        server.steps[hash_step_id(f"s{number}")] = {"data": number}
+        server.stack.append(hash_step_id(f"s{number}"))
+
+    async def circles(request: CallRequest) -> list[str]:
+        """What is left of a request after its answer, and only the collector would find."""
+        await server.answer(request)  # What is made once.
+        gc.collect()
+        gc.disable()
+        await server.answer(request)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        return [type(one).__name__ for one in gc.garbage]
+
+    try:
+        assert asyncio.run(circles(server.request())) == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

@@ -16,9 +16,9 @@ import asyncio
 import inspect
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from inngest._engine.answer import Answer
 from inngest._engine.call import CallRequest
@@ -101,30 +101,44 @@ async def execute(
 
 
 @dataclass(slots=True, eq=False)
-class _Parked:
-    """A step whose result is stored, and that waits for its turn."""
-
-    step: StepId
-    goes_alone: bool
-    output: asyncio.Future[Output]
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A step without result; a request for one of a thousand branches may have as many, and runs one."""
+class _Asked:
+    """A step that the code awaits. A request for one of a thousand branches has as many, and runs one."""
 
     wanted: Wanted
     step: StepId
     goes_alone: bool
-    go: asyncio.Future[_Executing]
-    """Set when the step shall be executed."""
+    wait: _Wait
     executing: _Executing | None = None
+    output: Output | None = None
 
     @property
     def found(self) -> Found:
         wanted = self.wanted
         place = Place(*wanted.place) if wanted.place is not None else None
         return Found(wanted.op(self.step), wanted.work is not None, self.goes_alone, place)
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether it was not begun, and the code has not given it up."""
+        return self.executing is None and not self.wait.next.done()
+
+    def give(self, output: Output) -> None:
+        """Hand out its stored result."""
+        self.output = output
+        self.wait.missing -= 1
+        if not self.wait.missing and not self.wait.next.done():
+            self.wait.next.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
+class _Wait:
+    """What one place of the code waits for: a step, or all of a group."""
+
+    next: asyncio.Future[_Asked | None]
+    """Set to a step that shall be executed, or to None when there are all results; cancelled by the code."""
+    steps: list[_Asked] = field(default_factory=list[_Asked])
+    missing: int = 0
+    """How many have no result yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -152,8 +166,10 @@ class _Run:
     client: Inngest
     middleware: MiddlewareManager
     api: Api
-    parked: dict[str, _Parked] = field(default_factory=dict[str, "_Parked"])
-    waiting: dict[str, _Waiting] = field(default_factory=dict[str, "_Waiting"])
+    parked: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
+    """Steps whose results are stored, and that wait for their turn."""
+    waiting: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
+    """Steps without results."""
 
     def __post_init__(self) -> None:
         self.session = Session(self.call, self.memos)
@@ -166,6 +182,9 @@ class _Run:
         self._wake: asyncio.Future[None] | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._is_flush_due = False
+        self._created: list[tuple[object, Wanted]] | None = None
+        """Steps that the branches of a group are made of, while those are called."""
+        self._open_groups = 0
         self._has_branches = False
         self._has_losers = False
         """The code gave up a branch whose step may be under way; its result brings a request of its own."""
@@ -175,7 +194,7 @@ class _Run:
         self._refused: Counter[asyncio.Task[Any]] = Counter()
 
     def context(self) -> Context:
-        """What the function is called with. It refers to this execution, so this one keeps no reference to it."""
+        """What the function is called with; it refers to this execution, which keeps no reference to it."""
         logger = ReplayLogger(self.client.logger, self._is_replaying)
         return Context(**context_fields(self.call, logger, Step(self.client, self), Group(self)))
 
@@ -185,57 +204,111 @@ class _Run:
         """The step as the code awaits it."""
         coroutine = self._step(wanted)
         coroutine.__qualname__ = f"step {wanted.step_id}"  # Python names it when nobody awaits it.
+        if self._created is not None:
+            self._created.append((coroutine, wanted))
         return coroutine
 
     async def _step(self, wanted: Wanted) -> Any:
+        task = await self._enter((wanted,))
+        goes_alone = self._goes_alone(task)
+        races = goes_alone and (task is not self._main or self._is_parallel())
+        is_main = task is self._main
+        step = self._name(wanted, task, races=races)
+        del task  # Its traceback, when it is cancelled, refers to this frame: see `close`.
+        if is_main and not self.parked and not self.waiting and self._is_next(step):
+            output = self.session.take(step)
+        else:
+            (output,) = await self._outputs(self._wait_for([(wanted, step)], goes_alone=goes_alone))
+        await self._after_replay()
+        return read_result(wanted, output, self.client.serializer)
+
+    def begin(self, branches: Sequence[Callable[[], Awaitable[Any]]]) -> list[Awaitable[Any] | Wanted]:
+        """Call the branches of a group: what each gave; of one that is only a step, what it asks for."""
+        created = self._created = []
+        try:
+            begun = [_begun(branch) for branch in branches]
+        finally:
+            self._created = None
+        steps: dict[int, Any] = {id(coroutine): wanted for coroutine, wanted in created}
+        for one in begun:
+            if id(one) in steps:
+                one.close()
+        return [steps.get(id(one), one) for one in begun]
+
+    async def together(self, wanted: Sequence[Wanted]) -> list[Any]:
+        """The results of steps that the code awaits together; an error for each that failed.
+
+        As tasks they would be the same, but a request for one of a thousand would make a thousand.
+        """
+        self._has_branches = True
+        self._open_groups += 1
+        try:
+            await self._enter(wanted)
+            asked = [(one, self._name(one, object(), races=False)) for one in wanted]
+            outputs = await self._outputs(self._wait_for(asked, goes_alone=False))
+            await self._after_replay()
+        finally:
+            self._open_groups -= 1
+        results: list[Any] = []
+        for one, output in zip(wanted, outputs, strict=True):
+            try:
+                results.append(read_result(one, output, self.client.serializer))
+            except Exception as error:
+                results.append(error)
+        return results
+
+    async def _enter(self, wanted: Sequence[Wanted]) -> asyncio.Task[Any]:
+        """Admit steps of the current task, which has to be one of a request that goes on."""
         task = asyncio.current_task()
         assert task is not None
         if self._is_closed:
             await self._never(task)
-        refuse_nested(self, self.function.id, wanted.step_id)
+        refuse_nested(self, self.function.id, wanted[0].step_id)
         self._tasks.add(task)
+        return task
+
+    def _name(self, wanted: Wanted, branch: object, *, races: bool) -> StepId:
         place = Place(*wanted.place) if wanted.place is not None else None
-        goes_alone = self._goes_alone(task)
-        races = goes_alone and (task is not self._main or self._is_parallel())
-        step = self.session.name(wanted.step_id, place, task, races=races)
-        if self.session.has(step):
-            is_main = task is self._main
-            del task  # Its traceback, when it is cancelled, refers to this frame: see `close`.
-            output = await self._replay(step, goes_alone, is_main=is_main)
-            await self._after_replay()
-        else:
-            del task  # Likewise.
-            output = await self._run_new(_Waiting(wanted, step, goes_alone, self._loop.create_future()))
-        return read_result(wanted, output, self.client.serializer)
+        return self.session.name(wanted.step_id, place, branch, races=races)
 
-    async def _replay(self, step: StepId, goes_alone: bool, *, is_main: bool) -> Output:
-        if is_main and not self.parked and not self.waiting and self.session.is_next(step):
-            return self.session.take(step)
-        parked = _Parked(step, goes_alone, self._loop.create_future())
-        self.parked[step.hashed] = parked
-        self._moved()
-        try:
-            return await parked.output
-        finally:
-            self.parked.pop(step.hashed, None)
+    def _is_next(self, step: StepId) -> bool:
+        return self.session.has(step) and self.session.is_next(step)
 
-    async def _run_new(self, waiting: _Waiting) -> Output:
-        hashed = waiting.step.hashed
-        self.waiting[hashed] = waiting
+    def _wait_for(self, asked: Sequence[tuple[Wanted, StepId]], *, goes_alone: bool) -> _Wait:
+        wait = _Wait(self._loop.create_future(), missing=len(asked))
+        for wanted, step in asked:
+            one = _Asked(wanted, step, goes_alone, wait)
+            wait.steps.append(one)
+            (self.parked if self.session.has(step) else self.waiting)[step.hashed] = one
         self._moved()
+        return wait
+
+    async def _outputs(self, wait: _Wait) -> list[Output]:
+        """Execute what shall be executed in this task, and wait for the rest."""
         try:
-            executing = await waiting.go
-            executing.done.set_result(await self._execute(waiting.wanted, waiting.step))
-            return await executing.result
+            while (asked := await wait.next) is not None:
+                executing = asked.executing
+                assert executing is not None
+                wait.next = self._loop.create_future()
+                executing.done.set_result(await self._execute(asked.wanted, asked.step))
+                output = await executing.result
+                del self.waiting[asked.step.hashed]
+                asked.give(output)
+            return [cast(Output, one.output) for one in wait.steps]
         finally:
             if not self._is_closed:
-                self.waiting.pop(hashed, None)
-                self._give_up(waiting.executing)
+                for one in wait.steps:
+                    self._give_up(one)
                 self._moved()
-            del waiting  # Likewise.
+            wait.steps.clear()
+            del wait  # Likewise.
 
-    def _give_up(self, executing: _Executing | None) -> None:
+    def _give_up(self, asked: _Asked) -> None:
         """The code waits no longer for a step; without a result that is a time-out of its own, for one."""
+        if asked.output is not None or self.parked.pop(asked.step.hashed, None) is not None:
+            return
+        self.waiting.pop(asked.step.hashed, None)
+        executing = asked.executing
         if executing is None or not executing.done.done():
             self._has_losers = self._has_losers or self._has_branches
         if executing is not None and not executing.done.done():
@@ -287,7 +360,11 @@ class _Run:
         return getattr(coroutine, "cr_code", None) is not _Run._step.__code__
 
     def _is_parallel(self) -> bool:
-        """Whether branches are under way: tasks, other than the function's own, that asked for steps."""
+        """Whether branches are under way: groups, and tasks, other than the function's own, that asked for
+        steps.
+        """
+        if self._open_groups:
+            return True
         return self._has_branches and any(not task.done() for task in self._tasks if task is not self._main)
 
     def _is_alone(self) -> bool:
@@ -332,7 +409,7 @@ class _Run:
 
     def _is_target_found(self) -> bool:
         target = self.waiting.get(self.call.target) if self.call.target is not None else None
-        return target is not None and not target.go.done()
+        return target is not None and target.can_begin
 
     async def _call_function(self, ctx: Context) -> Any:
         CURRENT_STEP.set(ctx.step)
@@ -374,7 +451,7 @@ class _Run:
     def _hand_out(self) -> None:
         """Give out the next stored results: all that were awaited together, or one of a race."""
 
-        def position(parked: _Parked) -> int:
+        def position(parked: _Asked) -> int:
             return self.session.position(parked.step)
 
         first = min(self.parked.values(), key=position)
@@ -383,14 +460,13 @@ class _Run:
         for number, parked in enumerate(in_order):
             if parked.goes_alone and number > 0:
                 break
-            if not parked.output.done():
-                parked.output.set_result(self.session.take(parked.step))
             del self.parked[parked.step.hashed]
+            parked.give(self.session.take(parked.step))
             if parked.goes_alone:
                 break
         self._moved()
 
-    async def _run_step(self, waiting: _Waiting, found: Found) -> Answer | None:
+    async def _run_step(self, asked: _Asked, found: Found) -> Answer | None:
         """Execute a step and say how the request ends, or None when the code goes on after it."""
         if len(self.checkpoints.unsaved) >= self.checkpoints.buffered_steps_max:
             answer = await self._flush()
@@ -398,11 +474,11 @@ class _Run:
                 return answer
         self._warn_of_mismatch(found)
         await self._begin()
-        if waiting.go.done():  # Given up meanwhile: a time-out in user code, for one.
+        if not asked.can_begin:  # Given up meanwhile: a time-out in user code, for one.
             return None
         executing = _Executing(self._loop.create_future(), self._loop.create_future())
-        waiting.executing = executing
-        waiting.go.set_result(executing)
+        asked.executing = executing
+        asked.wait.next.set_result(asked)
         done = await executing.done
         if done.given_up:
             return None
@@ -595,3 +671,15 @@ class _Run:
         self.log.doubted(self.session)
         if not self._has_branches and not self.parked:  # Branches that lost a race leave results behind.
             self.log.mismatched(self.session, new)
+
+
+def _begun(branch: Callable[[], Awaitable[Any]]) -> Any:
+    """What a branch gives when it is called: an error, too, comes from awaiting it."""
+    try:
+        return branch()
+    except Exception as error:
+        return _raise(error)
+
+
+async def _raise(error: Exception) -> NoReturn:
+    raise error

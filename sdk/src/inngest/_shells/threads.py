@@ -97,7 +97,7 @@ class _RunSync:
         self._has_branches = False
 
     def context(self) -> ContextSync:
-        """What the function is called with. It refers to this execution, so this one keeps no reference to it."""
+        """What the function is called with; it refers to this execution, which keeps no reference to it."""
         logger = ReplayLogger(self.client.logger, self._is_replaying)
         return ContextSync(**context_fields(self.call, logger, StepSync(self.client, self), GroupSync(self)))
 
