@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, cast, o
 
 from ._engine.memos import StepMemos
 from ._engine.ops import Kind
+from ._engine.session import Place
 from ._shells.failures import caller
 from ._shells.results import Wanted
 from ._wire.durations import to_instant, to_text, to_timedelta
@@ -209,10 +210,10 @@ class Step:
         """Send events, once; returns their ids in the same order."""
         place = caller(1)
 
-        async def send() -> list[str]:
-            return await self._client.send_through(events_of(events, {}), self._run.middleware)
+        async def send(chosen: EventLike | Sequence[EventLike]) -> list[str]:
+            return await self._client.send_through(events_of(chosen, {}), self._run.middleware)
 
-        return self._run.step(_wanted(step_id, Kind.RUN, place, work=send))
+        return self._run.step(_wanted(step_id, Kind.RUN, place, handler=send, args=(events,)))
 
     def fetch(
         self,
@@ -327,10 +328,10 @@ class StepSync:
     def send_event(self, step_id: str, events: EventLike | Sequence[EventLike]) -> list[str]:
         """Send events, once; returns their ids in the same order."""
 
-        def send() -> list[str]:
-            return self._client.send_through_sync(events_of(events, {}), self._run.middleware)
+        def send(chosen: EventLike | Sequence[EventLike]) -> list[str]:
+            return self._client.send_through_sync(events_of(chosen, {}), self._run.middleware)
 
-        return self._run.step(_wanted(step_id, Kind.RUN, caller(1), work=send))
+        return self._run.step(_wanted(step_id, Kind.RUN, caller(1), handler=send, args=(events,)))
 
     def fetch(
         self,
@@ -390,14 +391,10 @@ class AISync:
 
 # What each kind of step asks for.
 
-Place = tuple[str, int]
-
 
 def _wanted(step_id: object, kind: Kind, place: Place, **fields: Any) -> Wanted:
     if not isinstance(step_id, str) or not step_id:
-        raise StepUsageError(
-            f"a step id is a text that is not empty, not {step_id!r} ({place[0]}:{place[1]})"
-        )
+        raise StepUsageError(f"a step id is a text that is not empty, not {step_id!r} ({place})")
     return Wanted(step_id=step_id, kind=kind, place=place, **fields)
 
 
@@ -415,18 +412,16 @@ def _run_wanted(
         if hasattr(handler, "close"):
             cast(Any, handler).close()
         raise StepUsageError(
-            f"step {step_id!r} ({place[0]}:{place[1]}) needs a function, not {type(handler).__name__}{hint}"
+            f"step {step_id!r} ({place}) needs a function, not {type(handler).__name__}{hint}"
         )
-
-    def redo(edited: list[object]) -> Any:
-        return handler(*edited, **kwargs)
 
     return _wanted(
         step_id,
         Kind.RUN,
         place,
-        work=lambda: handler(*args, **kwargs),
-        redo=redo,
+        handler=handler,
+        args=args,
+        kwargs=kwargs,
         output_type=output_type,
         opts=opts,
     )
@@ -481,7 +476,7 @@ def _wait_wanted(
         timeout = options.get("timeout", timeout)
     if not event or timeout is None:
         lacking = "event, the name to wait for" if not event else "timeout, as no wait lasts for ever"
-        raise ConfigError(f"step {step_id!r} ({place[0]}:{place[1]}) needs {lacking}")
+        raise ConfigError(f"step {step_id!r} ({place}) needs {lacking}")
     if match is not None:
         same = f"event.{match} == async.{match}"
         if_exp = same if if_exp is None else f"({if_exp}) && {same}"

@@ -1,7 +1,7 @@
 """Identities of steps (protocol 4.5)."""
 
-from dataclasses import dataclass
 from hashlib import sha1
+from typing import NamedTuple
 
 
 def hash_step_id(text: str) -> str:
@@ -9,18 +9,17 @@ def hash_step_id(text: str) -> str:
     return sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class StepId:
-    """`user_id` as the code has it; `index` counts its repetitions from 0; `hashed` names it on the wire."""
+class StepId(NamedTuple):
+    """`user_id` as the code has it; `number` counts its uses from 0; `hashed` names it on the wire."""
 
     user_id: str
-    index: int
+    number: int
     hashed: str
 
     @property
     def text(self) -> str:
         """As people read it: `charge`, and `charge:1` for its second use."""
-        return f"{self.user_id}:{self.index}" if self.index else self.user_id
+        return f"{self.user_id}:{self.number}" if self.number else self.user_id
 
 
 class StepIds:

@@ -42,7 +42,7 @@ class Op(NamedTuple):
         error = "" if self.error is None else f',"error":{dump(self.error)}'
         return (
             f'{{"data":{data},"displayName":{shown},"id":"{step.hashed}","name":{name},"op":"{self.kind.value}",'
-            f'"opts":{opts},"userland":{{"id":{user_id},"index":{step.index or "null"}}}{error}}}'
+            f'"opts":{opts},"userland":{{"id":{user_id},"index":{step.number or "null"}}}{error}}}'
         )
 
 

@@ -43,7 +43,9 @@ from inngest.errors import (
 )
 from inngest.middleware import MiddlewareManager
 
+from .entrance import FREE, Entrance, Entry
 from .messages import Request, Response
+from .per_loop import PerLoop
 
 if TYPE_CHECKING:
     from inngest.client import Inngest
@@ -127,6 +129,7 @@ class Handler:
                     function.app_id,
                     client.app_id,
                 )
+        self._entrances = PerLoop(Entrance, _nothing)
         self._keys = client.settings.signing_keys
         self._is_dev = client.settings.is_dev
         if not self._is_dev:
@@ -147,18 +150,22 @@ class Handler:
 
     async def handle(self, request: Request) -> Response:
         """Answer a request; raises nothing but `CancelledError`, which also cancels the function's tasks."""
+        entry = await self._entrances.get().enter()
         try:
             match self._admit(request):
                 case Response() as response:
                     return response
                 case _Sync() as sync:
+                    entry.leave()
                     return await self._sync(sync)
                 case _Call() as call if self._settings.streaming is Streaming.FORCE:
                     return self._streamed(self._stream(call))
                 case _Call() as call:
-                    return self._called(await self._answer(call), call)
+                    return self._called(await self._answer(call, entry), call)
         except Exception as error:
             return self._refusal(error)
+        finally:
+            entry.leave()
 
     def handle_sync(self, request: Request) -> Response:
         """As `handle`, in a thread without an event loop; blocks until the answer is there."""
@@ -380,9 +387,10 @@ class Handler:
 
     # Calls.
 
-    async def _answer(self, call: _Call) -> Answer:
+    async def _answer(self, call: _Call, entry: Entry = FREE) -> Answer:
         """Run the function as far as it goes."""
         if not call.function.is_handler_async:
+            entry.leave()
             return await self._in_thread(call)
         from inngest._shells.aio import execute
 
@@ -390,9 +398,14 @@ class Handler:
         api = self._client._api  # pyright: ignore[reportPrivateUsage]
         request = call.request
         if request.use_api:
+            entry.leave()
             run_id = request.run_id
             request = _completed(request, await api.fetch_memos(run_id), await api.fetch_events(run_id))
-        answer = await execute(call.function, request, client=self._client, middleware=middleware, api=api)
+        if middleware.instances:
+            entry.leave()  # Their hooks may wait for anything.
+        answer = await execute(
+            call.function, request, client=self._client, middleware=middleware, api=api, begun=entry.leave
+        )
         try:
             await middleware.before_response()
         except Exception as error:
@@ -563,6 +576,10 @@ def _check_keys(keys: Sequence[str]) -> None:
         )
     for key in keys:
         signature.bearer_of(key)
+
+
+async def _nothing(_: object) -> None:
+    """How an entrance is closed."""
 
 
 def _completed(

@@ -25,7 +25,7 @@ from inngest._engine.call import CallRequest
 from inngest._engine.ids import StepId
 from inngest._engine.memos import Output, StepMemos
 from inngest._engine.ops import Op, run_complete
-from inngest._engine.session import Execute, Found, Missing, Place, Report, Session
+from inngest._engine.session import Execute, Found, Missing, Report, Session
 from inngest._wire.empty import EMPTY
 from inngest.context import Context, ReplayLogger, context_fields
 from inngest.group import Group
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from inngest.client import Inngest
     from inngest.function import Function
 
+START_TURNS = 3
+"""Turns of the loop until code that waits for nothing but steps has asked for them."""
 QUIET_TURNS = 10
 """Turns of the loop without news after which branches are taken to wait for steps.
 
@@ -80,13 +82,15 @@ async def execute(
     client: Inngest,
     middleware: MiddlewareManager,
     api: Api,
+    begun: Callable[[], None] = lambda: None,
 ) -> Answer:
     """Go on with a run until it needs the server: one step further, several with checkpoints, or to its end.
 
+    `begun` is called, more than once perhaps, when the code waits for steps or for something else.
     Raises only `CancelledError`, when the request was given up; the function's tasks are cancelled then.
     """
     memos = StepMemos.from_raw(call.steps)
-    run = _Run(function, call, memos, client, middleware, api)
+    run = _Run(function, call, memos, client, middleware, api, begun)
     try:
         ctx = run.context()
         await middleware.run("transform_input", ctx, function, memos)
@@ -114,8 +118,7 @@ class _Asked:
     @property
     def found(self) -> Found:
         wanted = self.wanted
-        place = Place(*wanted.place) if wanted.place is not None else None
-        return Found(wanted.op(self.step), wanted.work is not None, self.goes_alone, place)
+        return Found(wanted.op(self.step), wanted.handler is not None, self.goes_alone, wanted.place)
 
     @property
     def can_begin(self) -> bool:
@@ -166,6 +169,7 @@ class _Run:
     client: Inngest
     middleware: MiddlewareManager
     api: Api
+    begun: Callable[[], None]
     parked: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
     """Steps whose results are stored, and that wait for their turn."""
     waiting: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
@@ -213,7 +217,7 @@ class _Run:
         goes_alone = self._goes_alone(task)
         races = goes_alone and (task is not self._main or self._is_parallel())
         is_main = task is self._main
-        step = self._name(wanted, task, races=races)
+        step = self.session.name(wanted.step_id, wanted.place, task, races=races)
         del task  # Its traceback, when it is cancelled, refers to this frame: see `close`.
         if is_main and not self.parked and not self.waiting and self._is_next(step):
             output = self.session.take(step)
@@ -244,7 +248,8 @@ class _Run:
         self._open_groups += 1
         try:
             await self._enter(wanted)
-            asked = [(one, self._name(one, object(), races=False)) for one in wanted]
+            name = self.session.name
+            asked = [(one, name(one.step_id, one.place, object(), races=False)) for one in wanted]
             outputs = await self._outputs(self._wait_for(asked, goes_alone=False))
             await self._after_replay()
         finally:
@@ -266,10 +271,6 @@ class _Run:
         refuse_nested(self, self.function.id, wanted[0].step_id)
         self._tasks.add(task)
         return task
-
-    def _name(self, wanted: Wanted, branch: object, *, races: bool) -> StepId:
-        place = Place(*wanted.place) if wanted.place is not None else None
-        return self.session.name(wanted.step_id, place, branch, races=races)
 
     def _is_next(self, step: StepId) -> bool:
         return self.session.has(step) and self.session.is_next(step)
@@ -316,16 +317,12 @@ class _Run:
 
     async def _execute(self, wanted: Wanted, step: StepId) -> _Done:
         """Execute the step's handler here, in the task that awaits it."""
-        assert wanted.work is not None
         token = EXECUTING.set((self, step.text))
         try:
             arguments = self.session.input_of(step)
             with self.middleware.around_step(step.text):
                 began = time.perf_counter()
-                if arguments is not None and wanted.redo is not None:
-                    value = wanted.redo(arguments)
-                else:
-                    value = wanted.work()
+                value = wanted.execute(arguments)
                 if inspect.isawaitable(value):
                     value = await value
                 elif time.perf_counter() - began > BLOCKED_S:
@@ -381,6 +378,7 @@ class _Run:
         self._main.add_done_callback(self._moved)
         while True:
             await self._settle()
+            self.begun()
             answer = await self._next(self._main)
             if answer is not None:
                 return answer
@@ -426,10 +424,16 @@ class _Run:
         assert self._main is not None
         # What is about to run, where the loop is asyncio's own: without that, only time can move the code.
         ready: object = getattr(self._loop, "_ready", None)
+        turns = START_TURNS
         while not self._main.done() and not self._is_flush_due:
             if self._is_target_found():
                 return
             if not self.parked and not self.waiting:
+                if turns:
+                    turns -= 1
+                    await asyncio.sleep(0)
+                    continue
+                self.begun()
                 self._wake = self._loop.create_future()
                 await self._wake
                 continue

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from inngest._engine.memos import MemoError
+from inngest._engine.session import Place
 from inngest.errors import (
     Error,
     NonRetriableError,
@@ -144,9 +145,9 @@ def _cause_json(error: BaseException, depth: int) -> dict[str, object] | None:
     return described
 
 
-def caller(depth: int) -> tuple[str, int]:
+def caller(depth: int) -> Place:
     """File and line of the code that called the caller."""
     frame = sys._getframe(depth + 1)  # pyright: ignore[reportPrivateUsage]
     while frame.f_code.co_filename.startswith(OWN_FOLDER) and frame.f_back is not None:
         frame = frame.f_back  # A step that this package makes for the user, as `experimental.step` does.
-    return frame.f_code.co_filename, frame.f_lineno
+    return Place(frame.f_code.co_filename, frame.f_lineno)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inngest._engine.answer import Answer
@@ -14,7 +15,7 @@ from inngest._engine.call import CallRequest
 from inngest._engine.ids import StepId
 from inngest._engine.memos import Output
 from inngest._engine.ops import Kind, Op, dump, listed
-from inngest._engine.session import Found
+from inngest._engine.session import Found, Place
 from inngest._wire.empty import EMPTY
 from inngest._wire.jsons import dumps
 
@@ -35,17 +36,22 @@ class Wanted(NamedTuple):
     kind: Kind
     opts: dict[str, object] | None = None
     name: str | None = None
-    work: Callable[[], Any] | None = None
+    handler: Callable[..., Any] | None = None
     """Executes the step; None for what the server does. May give an awaitable."""
-    redo: Callable[[list[object]], Any] | None = None
-    """As `work`, with the arguments of a rerun whose input was edited."""
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
     output_type: object = EMPTY
     read: Callable[[object], Any] | None = None
     """Makes what the code gets of the stored result; None leaves it as it is."""
-    place: tuple[str, int] | None = None
+    place: Place | None = None
 
     def op(self, step: StepId) -> Op:
         return Op(self.kind, step, self.opts, self.name)
+
+    def execute(self, edited: Sequence[object] | None = None) -> Any:
+        """Call the step's handler; with the arguments of a rerun whose input was edited, if there are any."""
+        assert self.handler is not None
+        return self.handler(*(self.args if edited is None else edited), **self.kwargs)
 
 
 def read_result(wanted: Wanted, output: Output, serializer: Serializer | None) -> Any:

@@ -18,7 +18,7 @@ from inngest._engine.call import CallRequest
 from inngest._engine.ids import StepId
 from inngest._engine.memos import Output, StepMemos
 from inngest._engine.ops import Op, run_complete
-from inngest._engine.session import Execute, Found, Missing, Place, Report, Session
+from inngest._engine.session import Execute, Found, Missing, Report, Session
 from inngest._wire.empty import EMPTY
 from inngest.context import ContextSync, ReplayLogger, context_fields
 from inngest.errors import AsyncUnsupportedError
@@ -109,14 +109,13 @@ class _RunSync:
             raise Suspended
         refuse_other_thread(self._thread, self.function.id, wanted.step_id)
         refuse_nested(self, self.function.id, wanted.step_id)
-        place = Place(*wanted.place) if wanted.place is not None else None
         goes_alone = bool(self._modes) and self._modes[-1] is ParallelMode.RACE
-        step = self.session.name(wanted.step_id, place, self._branch, races=goes_alone)
+        step = self.session.name(wanted.step_id, wanted.place, self._branch, races=goes_alone)
         if self.session.has(step):
             output = self.session.take(step)
             self._after_replay()
             return read_result(wanted, output, self.client.serializer)
-        found = Found(wanted.op(step), wanted.work is not None, goes_alone, place)
+        found = Found(wanted.op(step), wanted.handler is not None, goes_alone, wanted.place)
         output = self._run_new(wanted, found)
         return read_result(wanted, output, self.client.serializer)
 
@@ -196,15 +195,11 @@ class _RunSync:
         return Output(self._complete_step(found, value))
 
     def _execute(self, wanted: Wanted, step: StepId) -> object:
-        assert wanted.work is not None
         token = EXECUTING.set((self, step.text))
         try:
             arguments = self.session.input_of(step)
             with self.middleware.around_step(step.text):
-                if arguments is not None and wanted.redo is not None:
-                    value = wanted.redo(arguments)
-                else:
-                    value = wanted.work()
+                value = wanted.execute(arguments)
             if inspect.isawaitable(value):
                 if inspect.iscoroutine(value):
                     value.close()

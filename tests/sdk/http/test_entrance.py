@@ -1,0 +1,120 @@
+"""Requests of one event loop begin one after another, and none waits for another one's waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import inngest
+from inngest._http.handler import Handler
+from tests.sdk.http.asking import call, call_body, said
+
+MANY = 20
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[inngest.Inngest]:
+    made = inngest.Inngest(app_id="app", is_production=False, checkpointing=False)
+    yield made
+    await made.aclose()
+
+
+def handler_of(client: inngest.Inngest, *functions: Any) -> Handler:
+    return Handler(client, functions, framework="test")
+
+
+async def test_the_first_of_many_is_answered_before_the_last_begins(client: inngest.Inngest) -> None:
+    """Side by side, all would be in memory at once."""
+    log: list[str] = []
+
+    @client.create_function(fn_id="fn", event="a")
+    async def fn(ctx: inngest.Context) -> None:
+        log.append("begins")
+        await ctx.group.parallel(tuple((lambda n=n: ctx.step.run(f"s{n}", str, n)) for n in range(10)))
+
+    handler = handler_of(client, fn)
+
+    async def ask() -> None:
+        response = await handler.handle(call())
+        assert len(said(response)) == 10
+        log.append("answered")
+
+    await asyncio.gather(*(ask() for _ in range(MANY)))
+
+    assert log.count("begins") == log.count("answered") == MANY
+    assert log[:10].count("answered") > 0
+
+
+@pytest.mark.parametrize("where", ["code", "branch", "step", "hook", "plain function"])
+async def test_whoever_waits_lets_the_others_begin(where: str, client: inngest.Inngest) -> None:
+    is_free = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Waits(inngest.Middleware):
+        async def transform_input(self, *_: Any) -> None:
+            await is_free.wait()
+
+    middleware = [Waits] if where == "hook" else []
+
+    @client.create_function(fn_id="waits", event="a", middleware=middleware)
+    async def waits(ctx: inngest.Context) -> str:
+        if where == "code":
+            await is_free.wait()
+        if where == "branch":
+            await asyncio.gather(is_free.wait(), ctx.step.run("beside", str, 1))
+        await ctx.step.run("waits", is_free.wait)
+        return "done"
+
+    @client.create_function(fn_id="plain", event="a")
+    def plain(ctx: inngest.ContextSync) -> str:
+        asyncio.run_coroutine_threadsafe(is_free.wait(), loop).result(30)
+        return "done"
+
+    @client.create_function(fn_id="frees", event="a")
+    async def frees(ctx: inngest.Context) -> str:
+        is_free.set()
+        return "freed"
+
+    handler = handler_of(client, waits, plain, frees)
+    body = call_body(steps={"beside": {"data": "1"}} if where == "branch" else {})
+    waiting = call("app-plain" if where == "plain function" else "app-waits", body)
+
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(handler.handle(waiting), handler.handle(call("app-frees")))
+
+    assert [answer.status for answer in answers] == [200 if where == "plain function" else 206, 200]
+
+
+async def test_a_request_that_is_given_up_lets_the_others_begin(client: inngest.Inngest) -> None:
+    @client.create_function(fn_id="fn", event="a")
+    async def fn(ctx: inngest.Context) -> int:
+        return 1
+
+    handler = handler_of(client, fn)
+    requests = [asyncio.create_task(handler.handle(call())) for _ in range(MANY)]
+    await asyncio.sleep(0)
+    for number in (0, 1, 5, MANY - 1):
+        requests[number].cancel()
+
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*requests, return_exceptions=True)
+        again = await handler.handle(call())
+
+    assert again.status == 200
+    assert sum(isinstance(one, asyncio.CancelledError) for one in answers) == 4
+    assert all(one.status == 200 for one in answers if not isinstance(one, BaseException))
+
+
+async def test_nonsense_lets_the_others_begin(client: inngest.Inngest) -> None:
+    @client.create_function(fn_id="fn", event="a")
+    async def fn(ctx: inngest.Context) -> int:
+        return 1
+
+    handler = handler_of(client, fn)
+    requests = [call("app-none"), call(body=b"{"), call(), call("app-none"), call()]
+
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*(handler.handle(one) for one in requests))
+
+    assert [one.status for one in answers] == [500, 400, 200, 500, 200]
