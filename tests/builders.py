@@ -215,6 +215,7 @@ def make_app_row(app_id: str = APP_ID, **changes: Any) -> AppRow:
         synced_at_ms=T0_MS,
         archived_at_ms=None,
         autodiscovered=0,
+        takes_input=0,
     )._replace(**changes)
 
 

@@ -103,6 +103,16 @@ async def sequential(ctx: inngest.Context) -> dict[str, int]:
     return {"total": total}
 
 
+@case("with-input")
+async def with_input(ctx: inngest.Context) -> dict[str, int]:
+    async def double(number: int) -> int:
+        executed(ctx, "double")
+        return 2 * number
+
+    doubled = await ctx.step.run("double", double, 21)
+    return {"doubled": doubled, "after": await run(ctx, "after", doubled + 1)}
+
+
 @case("sequential-sync")
 def sequential_sync(ctx: inngest.ContextSync) -> dict[str, int]:
     total = 0

@@ -367,7 +367,7 @@ async def test_a_trusted_server_may_know_all_but_the_keys(cloud: Asker) -> None:
         "mode": "cloud",
         "api_origin": "https://api.inngest.com",
         "app_id": "app",
-        "capabilities": {"connect": "v1", "in_band_sync": "v1", "trust_probe": "v1"},
+        "capabilities": {"connect": "v1", "edited_input": "v1", "in_band_sync": "v1", "trust_probe": "v1"},
         "env": None,
         "event_api_origin": "https://inn.gs",
         "event_key_hash": None,

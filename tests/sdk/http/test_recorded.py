@@ -189,6 +189,7 @@ async def test_the_registration_says_what_was_recorded(app: Interop) -> None:
     known = {one["id"] for one in wanted}
     assert [one for one in sent["functions"] if one["id"] in known] == wanted
     assert (sent["appName"], sent["deployType"]) == (recorded["appname"], recorded["deploy_type"])
-    for name in ("capabilities", "framework", "url", "v"):
+    for name in ("framework", "url", "v"):
         assert sent[name] == recorded[name]
+    assert sent["capabilities"] == {**recorded["capabilities"], "edited_input": "v1"}
     assert sent["sdk"].startswith("py:v")

@@ -66,7 +66,7 @@ async def test_a_put_registers_the_app(dev: App) -> None:
     assert asked.json() == {
         "appName": "app",
         "appVersion": "7",
-        "capabilities": {"connect": "v1", "in_band_sync": "v1", "trust_probe": "v1"},
+        "capabilities": {"connect": "v1", "edited_input": "v1", "in_band_sync": "v1", "trust_probe": "v1"},
         "deployType": "ping",
         "framework": "test",
         "functions": [

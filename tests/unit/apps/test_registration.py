@@ -73,6 +73,24 @@ def test_a_body_as_go_sends_it_is_read() -> None:
     assert order.timeouts.start_ms == 3_600_000
 
 
+@pytest.mark.parametrize(
+    ("sdk", "capabilities", "takes_input"),
+    [
+        ("js:v4.24.0", {"trust_probe": "v1"}, True),
+        ("js:v3.54.2", None, True),
+        ("py:v0.5.19", {"trust_probe": "v1"}, False),
+        ("py:v0.1.0", {"trust_probe": "v1", "edited_input": "v1"}, True),
+        ("py:v0.1.0", "edited_input", False),
+        ("", None, False),
+    ],
+)
+def test_who_runs_a_step_with_an_edited_input_says_so(
+    sdk: str, capabilities: object, takes_input: bool
+) -> None:
+    body = make_body(sdk=sdk, capabilities=capabilities)
+    assert parse_registration(body).takes_input is takes_input
+
+
 def test_zero_functions_are_accepted() -> None:
     assert parse_registration(make_body()).functions == ()
     assert parse_registration(make_body(functions=None)).functions == ()

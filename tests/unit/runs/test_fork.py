@@ -37,7 +37,14 @@ FORKED_MS = T0_MS + 3_600 * SECOND_MS
 
 def setting(**changes: Any) -> Setting:
     return Setting(
-        **{"sdk": "js:v4.24.0", "limits": Limits(), "now_ms": FORKED_MS, "new_id": make_ulid(5), **changes}
+        **{
+            "sdk": "js:v4.24.0",
+            "takes_input": True,
+            "limits": Limits(),
+            "now_ms": FORKED_MS,
+            "new_id": make_ulid(5),
+            **changes,
+        }
     )
 
 
@@ -311,7 +318,7 @@ def test_a_failed_try_is_repeated_with_the_edited_input() -> None:
 @pytest.mark.parametrize("sdk", ["py:v0.5.19", "go:v0.11.0", ""])
 def test_apps_that_take_an_input_for_a_result_get_none(sdk: str) -> None:
     with pytest.raises(InputNotEditableError) as caught:
-        seed(three_steps(), Wish(before="charge", arguments=[5]), sdk=sdk)
+        seed(three_steps(), Wish(before="charge", arguments=[5]), sdk=sdk, takes_input=False)
     assert caught.value.code == "input_not_editable"
     assert "replace" in caught.value.hint
 

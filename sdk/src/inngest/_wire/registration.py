@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 SDK_HEADER = f"inngest-py:v{__version__}"
 """What `x-inngest-sdk` and `user-agent` say."""
 REQUEST_VERSION = "2"
-CAPABILITIES = {"connect": "v1", "in_band_sync": "v1", "trust_probe": "v1"}
+CAPABILITIES = {"connect": "v1", "edited_input": "v1", "in_band_sync": "v1", "trust_probe": "v1"}
+"""`edited_input` is known to our server only: a rerun may give a step other arguments (protocol 3.3)."""
 SCHEMA_VERSION = "2024-05-24"
 IN_BAND = "in_band"
 

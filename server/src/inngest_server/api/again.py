@@ -115,7 +115,8 @@ async def _seed_of(context: Context, row: RunRow, wish: Wish) -> tuple[Seed, Aga
     if function is None:  # What is stored has one; so it is not loaded yet.
         raise RequestRejectedError(503, "the server is starting", code="unavailable", retry_after_s=1)
     app = engine.functions.apps[function.row.app_id]
-    setting = Setting(app.sdk, engine.options.limits, engine.now_ms(), engine.next_id())
+    limits = engine.options.limits
+    setting = Setting(app.sdk, bool(app.takes_input), limits, engine.now_ms(), engine.next_id())
     journal = (await context.storage.journals([row.run_id])).get(row.run_id, [])
 
     def read() -> tuple[Seed, Again]:

@@ -20,6 +20,8 @@ class AppRow(NamedTuple):
     archived_at_ms: int | None
     autodiscovered: int
     """1 when this server found the app by itself, as in development."""
+    takes_input: int
+    """1 when its SDK executes a step with an edited input instead of its own."""
 
 
 class FunctionRow(NamedTuple):

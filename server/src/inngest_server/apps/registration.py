@@ -25,6 +25,8 @@ DEPTH_MAX = 64
 """Levels of nesting in a body. Real ones have seven; a hostile one must not exhaust our stack."""
 
 _CHECKSUM_VERSION = 1
+EDITED_INPUT = "edited_input"
+"""The capability with which our own SDK says what the official TypeScript ones do unsaid."""
 """Raise when this server learns to read more of a config, so that unchanged apps are stored again."""
 
 
@@ -51,6 +53,8 @@ class Registration:
     sdk_version: str
     """Without the `v`."""
     app_version: str
+    takes_input: bool
+    """Whether the SDK runs a step with an edited input (protocol 3.3); others take it for the result."""
     deploy_type: DeployType
     functions: tuple[FunctionConfig, ...]
     checksum: str
@@ -86,6 +90,7 @@ def parse_registration(body: object) -> Registration:
     language, version = _split_sdk(sdk)
     framework = app.text("framework") or ""
     app_version = app.text("appVersion") or ""
+    takes_input = _takes_input(app, language)
     functions = _read_functions(app)
     if findings.problems:
         raise RegistrationInvalidError(findings.problems)
@@ -97,11 +102,20 @@ def parse_registration(body: object) -> Registration:
         sdk_language=language,
         sdk_version=version,
         app_version=app_version,
+        takes_input=takes_input,
         deploy_type=deploy_type,
         functions=functions,
-        checksum=_checksum([app_name, url, framework, sdk, app_version, deploy_type.value], functions),
+        checksum=_checksum(
+            [app_name, url, framework, sdk, app_version, deploy_type.value, str(takes_input)], functions
+        ),
         warnings=tuple(findings.warnings),
     )
+
+
+def _takes_input(app: Fields, language: str) -> bool:
+    """The official TypeScript SDKs do, without a word about it (protocol 13); others say that they do."""
+    capabilities = app.get("capabilities")
+    return language == "js" or (is_object(capabilities) and EDITED_INPUT in capabilities)
 
 
 def _undecodable(message: str) -> RegistrationInvalidError:

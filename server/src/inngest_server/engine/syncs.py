@@ -66,6 +66,7 @@ def sync(work: Work, registration: Registration, now_ms: int) -> SyncResult:
         synced_at_ms=now_ms,
         archived_at_ms=None,
         autodiscovered=0 if app is None else app.autodiscovered,
+        takes_input=int(registration.takes_input),
     )
     work.put(row)
     replaced = [other for other in _apps_at(work, registration.url) if other.app_id != app_id]
@@ -102,6 +103,7 @@ def add(work: Work, url: str, now_ms: int) -> str:
         synced_at_ms=now_ms,
         archived_at_ms=None,
         autodiscovered=0,
+        takes_input=0,
     )
     work.put(row)
     work.functions.put(row, ())

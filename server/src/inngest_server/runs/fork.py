@@ -147,6 +147,8 @@ class Setting(NamedTuple):
 
     sdk: str
     """Of the app, as it announced itself: `js:v4.24.0`."""
+    takes_input: bool
+    """Whether that SDK executes a step with an edited input."""
     limits: Limits
     now_ms: int
     new_id: str
@@ -369,7 +371,7 @@ def _opened(past: Past, step: PastStep, arguments: Sequence[Any], setting: Setti
     else:
         if step.opcode not in _RUN_BY_APP:
             raise InputNotEditableError(step.label, f"its code is not in the app, it is a {step.opcode}")
-        if not setting.sdk.startswith("js:"):
+        if not setting.takes_input:
             language = setting.sdk.partition(":")[0] or "unknown"
             reason = f"the app's SDK ({language}) would take the input for the step's result"
             raise InputNotEditableError(step.label, reason)
