@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 from ._config import Streaming
-from ._http.adapters import headers_of, missing_library, path_to_serve
+from ._http.adapters import check_app, headers_of, missing_library, path_to_serve
 from ._http.handler import Handler
 from ._http.messages import Request
 from .client import Inngest
@@ -39,6 +39,7 @@ def serve(
 
     The options are those of `inngest.starlette.serve`.
     """
+    check_app(app, needs="router", framework="aiohttp")
     handler = Handler(
         client,
         functions,

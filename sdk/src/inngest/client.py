@@ -83,7 +83,7 @@ class Inngest:
         self.app_version = app_version
         self.checkpointing = Checkpointing.of(checkpointing)
         self.middleware: list[UninitializedMiddleware] = _checked_middleware(middleware or ())
-        self.serializer = serializer
+        self.serializer = _checked_serializer(serializer)
         self.settings: Settings = resolve(
             is_production=is_production,
             base_url=base_url,
@@ -385,6 +385,19 @@ def _checked_logger(logger: AnyLogger | None) -> AnyLogger | None:
         return logger
     raise ConfigError(
         f"logger has to be a logging.Logger, as logging.getLogger(...) gives, not {logger!r:.100}"
+    )
+
+
+def _checked_serializer(serializer: Serializer | None) -> Serializer | None:
+    if serializer is None:
+        return None
+    methods = (getattr(serializer, name, None) for name in ("serialize", "deserialize"))
+    if not isinstance(serializer, type) and all(callable(method) for method in methods):
+        return serializer
+    hint = ": make an instance" if isinstance(serializer, type) else ""
+    raise ConfigError(
+        f"serializer has to be an object with `serialize` and `deserialize`, as inngest.PydanticSerializer() "
+        f"is, not {serializer!r:.100}{hint}"
     )
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._config import Streaming
-from ._http.adapters import missing_library, path_to_serve
+from ._http.adapters import check_app, missing_library, path_to_serve
 from ._http.handler import Handler
 from .client import Inngest
 from .function import Function
 
 try:
-    from fastapi import FastAPI
+    from fastapi import APIRouter, FastAPI
 except ImportError as error:
     raise missing_library("fastapi", extra="fastapi") from error
 
@@ -22,7 +22,7 @@ __all__ = ["serve"]
 
 
 def serve(
-    app: FastAPI,
+    app: FastAPI | APIRouter,
     client: Inngest,
     functions: Sequence[Function[Any]],
     *,
@@ -32,10 +32,11 @@ def serve(
     serve_path: str | None = None,
     streaming: Streaming | None = None,
 ) -> None:
-    """Add a route to `app` that serves functions, by default at /api/inngest.
+    """Add a route to `app`, or to a router, that serves functions, by default at /api/inngest.
 
     The route is left out of the OpenAPI schema. The options are those of `inngest.starlette.serve`.
     """
+    check_app(app, needs="routes", framework="fast_api")
     handler = Handler(
         client,
         functions,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from ._config import Streaming
-from ._http.adapters import missing_library, path_to_serve
+from ._http.adapters import check_app, missing_library, path_to_serve
 from ._http.handler import Handler
 from .client import Inngest
 from .function import Function
@@ -41,6 +41,7 @@ def serve(
 
     The options are those of `inngest.starlette.serve`.
     """
+    check_app(app, needs="add_url_rule", framework="flask")
     handler = Handler(
         client,
         functions,

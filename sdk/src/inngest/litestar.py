@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._config import Streaming
-from ._http.adapters import missing_library, path_to_serve
+from ._http.adapters import check_app, missing_library, path_to_serve
 from ._http.handler import Handler
 from .asgi import Endpoint, Message, Scope
 from .client import Inngest
@@ -36,6 +36,7 @@ def serve(
 
     The options are those of `inngest.starlette.serve`.
     """
+    check_app(app, needs="register", framework="litestar")
     handler = Handler(
         client,
         functions,

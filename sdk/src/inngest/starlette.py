@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._config import Streaming
-from ._http.adapters import missing_library, path_to_serve
+from ._http.adapters import check_app, missing_library, path_to_serve
 from ._http.handler import Handler
 from .asgi import Endpoint, Message, Scope
 from .client import Inngest
@@ -15,7 +15,7 @@ from .function import Function
 try:
     from starlette.applications import Starlette
     from starlette.requests import Request
-    from starlette.routing import Route
+    from starlette.routing import Route, Router
 except ImportError as error:
     raise missing_library("starlette", extra="starlette") from error
 
@@ -23,7 +23,7 @@ __all__ = ["serve"]
 
 
 def serve(
-    app: Starlette,
+    app: Starlette | Router,
     client: Inngest,
     functions: Sequence[Function[Any]],
     *,
@@ -33,7 +33,7 @@ def serve(
     serve_path: str | None = None,
     streaming: Streaming | None = None,
 ) -> None:
-    """Add a route to `app` that serves functions, by default at /api/inngest.
+    """Add a route to `app`, or to a router, that serves functions, by default at /api/inngest.
 
     Args:
         enable_unauthed_sync: whether an unsigned PUT may make the app register in production mode; by default
@@ -43,6 +43,7 @@ def serve(
         serve_path: the path to serve at.
         streaming: whether to send bytes while a call is under way, for proxies that end quiet connections.
     """
+    check_app(app, needs="routes", framework="starlette")
     handler = Handler(
         client,
         functions,
@@ -56,9 +57,10 @@ def serve(
     add_route(app, path_to_serve(serve_path), handler)
 
 
-def add_route(app: Starlette, path: str, handler: Handler) -> None:
+def add_route(app: Starlette | Router, path: str, handler: Handler) -> None:
     """Let a handler answer at a path, without what frameworks do to views: it takes any method and body."""
-    app.router.routes.append(
+    router = app if isinstance(app, Router) else app.router
+    router.routes.append(
         Route(path, Endpoint(handler, _raw), name=f"inngest {path}", include_in_schema=False)
     )
 

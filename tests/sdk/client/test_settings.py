@@ -8,6 +8,7 @@ import pytest
 from inngest._config import Mode, Streaming, resolve_serving, thread_pool_workers
 from inngest.client import Inngest
 from inngest.errors import ConfigError, URLInvalidError
+from inngest.serializer import PydanticSerializer
 
 CLOUD = ("https://api.inngest.com", "https://inn.gs")
 DEV = ("http://127.0.0.1:8288", "http://127.0.0.1:8288")
@@ -216,3 +217,9 @@ def test_what_makes_no_middleware_is_refused() -> None:
         client.add_middleware("Audit")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"list of classes.*'Audit' is neither"):
         client.create_function(fn_id="fn", event="a", middleware=["Audit"])(lambda ctx: None)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("wrong", ["x", PydanticSerializer, object()])
+def test_a_serializer_is_an_object_that_can_do_both(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"an object with `serialize` and `deserialize`"):
+        Inngest(app_id="a", is_production=False, serializer=wrong)

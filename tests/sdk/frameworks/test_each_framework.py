@@ -1,7 +1,12 @@
 """What is particular to one framework: its middleware, blueprints, proxies and rules."""
 
+import re
 from typing import Any
 
+import pytest
+
+import inngest
+from inngest.errors import ConfigError
 from tests.sdk.frameworks.adapters import (
     Serving,
     aiohttp_server,
@@ -223,3 +228,52 @@ async def test_a_blueprint_of_sanic_can_serve(server: FakeServer) -> None:
 
     assert reply.status == 200
     assert server.registrations[0].body["url"] == "http://app.test/team/api/inngest"
+
+
+# ---- Applications of another framework ----------------------------------------------------------
+
+
+def other(kind: str) -> Any:
+    """Something that is no application of the framework it is given to."""
+    match kind:
+        case "Flask":
+            from flask import Flask
+
+            return Flask("shop")
+        case "FastAPI":
+            from fastapi import FastAPI
+
+            return FastAPI()
+        case "Inngest":
+            return inngest.Inngest(app_id="shop", is_production=False)
+        case _:
+            return "shop"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("fast_api", "Flask", "takes an application, not Flask; for that there is inngest.flask.serve()"),
+        ("flask", "FastAPI", "takes an application, not FastAPI; for that there is inngest.fast_api.serve()"),
+        ("starlette", "Inngest", "not Inngest: the application comes first, then the client"),
+        ("tornado", "str", "inngest.tornado.serve() takes an application, not str"),
+        ("quart", "FastAPI", "inngest.quart.serve() takes an application, not FastAPI"),
+    ],
+)
+async def test_what_is_no_application_of_the_framework_is_refused(
+    name: str, kind: str, says: str, server: FakeServer
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        served(server, name, other(kind))
+
+
+async def test_a_router_of_fastapi_can_serve(server: FakeServer) -> None:
+    from fastapi import APIRouter, FastAPI
+
+    app = FastAPI()
+    app.include_router(served(server, "fast_api", APIRouter()), prefix="/v1")
+
+    reply = await ASGIExchange(app)(Message("PUT", "/v1/api/inngest", {}, b"{}"))
+
+    assert reply.status == 200
+    assert server.registrations[0].body["url"] == "http://app.test/v1/api/inngest"

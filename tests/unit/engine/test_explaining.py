@@ -99,7 +99,7 @@ async def test_a_request_under_way_is_named_with_what_it_is_for() -> None:
     assert (found.state, found.blocking.id) == ("running", "request")  # type: ignore[union-attr]
     assert found.blocking.since_ms == T0_MS  # type: ignore[union-attr]
     assert found.summary == (
-        f"Run {run_id} is executing: its app has had the request that asks what comes next for 3 s; "
+        f"Run {run_id} is executing: its app has had the request for what comes next for 3 s; "
         "no ETA: it ends when the answer comes."
     )
 

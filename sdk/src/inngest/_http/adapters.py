@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from .._config import DEFAULT_SERVE_PATH
+from ..errors import ConfigError
 
 # What RFC 3986 allows in a path besides letters, digits and the escapes that `quote` never makes.
 _SAFE_IN_PATHS = "/:@!$&'()*+,;=~"
@@ -19,6 +20,32 @@ def missing_library(library: str, *, extra: str) -> ImportError:
         f'or from the repository the SDK with its extra: pip install "./sdk[{extra}]"',
         name=library,
     )
+
+
+_MODULES = {"fastapi": "fast_api"} | {
+    name: name for name in ("aiohttp", "flask", "litestar", "quart", "sanic", "starlette", "tornado")
+}
+
+
+def check_app(app: object, *, needs: str, framework: str) -> None:
+    """Refuse what is no application of the framework; `needs` is what each of its applications has.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if hasattr(app, needs):
+        return
+    kind = type(app)
+    package = kind.__module__.partition(".")[0]
+    if package == "inngest":
+        hint = ": the application comes first, then the client, then the functions"
+    elif package == "django":
+        hint = "; inngest.django.serve makes a path for urls.py"
+    elif package in _MODULES and _MODULES[package] != framework:
+        hint = f"; for that there is inngest.{_MODULES[package]}.serve()"
+    else:
+        hint = ""
+    raise ConfigError(f"inngest.{framework}.serve() takes an application, not {kind.__name__}{hint}")
 
 
 def path_to_serve(serve_path: str | None) -> str:

@@ -26,9 +26,7 @@ def what(shot: RunSnapshot, item: ItemRow) -> str:
     """What an item is for."""
     if not item.step_id:
         return (
-            "the request that asks what comes next"
-            if shot.row.started_at_ms is not None
-            else "its first request"
+            "the request for what comes next" if shot.row.started_at_ms is not None else "its first request"
         )
     return f"step {shortened(step_name(shot, item.step_id), 60)}"
 
@@ -78,7 +76,7 @@ def _backoff(shot: RunSnapshot, item: ItemRow | None) -> Gate:
     return Gate(
         id="backoff",
         verdict=Verdict.WAIT,
-        says=f"waits to try {what(shot, item)} again: try {item.attempt} of "
+        says=f"waits before the next try of {what(shot, item)}: try {item.attempt} of "
         f"{shot.function.config.max_attempts} failed{why}",
         since_ms=since_ms,
         eta_ms=item.due_at_ms,
