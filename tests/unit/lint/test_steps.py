@@ -18,6 +18,8 @@ from tests.unit.lint.cases import check, in_function
         "print(f\"{ctx.step.run('a', load)}\")  #! ING015",
         "ctx.group.parallel((lambda: ctx.step.run('a', load),))  #! ING015",
         "ctx.step.ai.infer('a', adapter=load(), body={})  #! ING015",
+        "asyncio.create_task(ctx.step.run('a', load))  #! ING015",
+        "task = asyncio.ensure_future(ctx.step.run('a', load))  #! ING015",
     ],
 )
 def test_a_step_without_await_is_found(body: str) -> None:
@@ -34,6 +36,8 @@ def test_a_step_without_await_is_found(body: str) -> None:
         "first = ctx.step.run('a', load)\ntasks = [first]\nreturn await asyncio.gather(*tasks)",
         "await ctx.group.parallel((lambda: ctx.step.run('a', load),))",
         "task = asyncio.ensure_future(ctx.step.run('a', load))\nawait task",
+        "task = asyncio.create_task(ctx.step.run('a', load))\ntask.add_done_callback(print)",
+        "tasks = [asyncio.create_task(ctx.step.run('a', load))]\nawait asyncio.wait(tasks)",
         "call = functools.partial(ctx.step.run, 'a', load)\nawait call()",
     ],
 )

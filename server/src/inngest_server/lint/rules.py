@@ -147,8 +147,8 @@ RULES: Final = (
     Rule(
         code="ING015",
         name="step-not-awaited",
-        finds="a step of an async function without `await`",
-        why="The step is not executed, and its result is a coroutine.",
+        finds="a step of an async function without `await`, or a task of one that nothing waits for",
+        why="The step is not executed, or only if the function happens to wait for something else.",
         fix="put `await` in front",
     ),
     Rule(

@@ -22,6 +22,7 @@ USING = (
     | ast.Assert
 )
 """What can be done with a result and not with a coroutine."""
+TASKS = frozenset({"asyncio.create_task", "asyncio.ensure_future"})
 
 
 def check_steps(look: Look) -> Iterator[Found]:
@@ -38,17 +39,31 @@ def _not_awaited(unit: Unit, step: StepCall) -> Iterator[Found]:
     if any(isinstance(above, ast.Lambda) for above in unit.ancestors(step.node)):
         return  # `ctx.group.parallel` awaits what its lambdas return.
     parent = unit.module.parents[step.node]
-    if isinstance(parent, ast.Expr | ast.Return) or _is_used(parent, step.node):
+    if isinstance(parent, ast.Call) and unit.dotted(parent.func) in TASKS:
+        yield from _task_not_awaited(unit, step, parent)
+    elif isinstance(parent, ast.Expr | ast.Return) or _is_used(parent, step.node):
         message = f"{quoted(step.node.func)} is not awaited: the step is not executed"
         yield Found(step.node, "ING015", message, f"await {ast.unparse(step.node.func)}(...)")
     elif isinstance(parent, ast.Assign | ast.AnnAssign | ast.NamedExpr):
-        targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
-        names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if len(names) == len(targets) == 1 and _is_never_awaited(unit, names[0]):
-            message = f"{quoted(step.node.func)} is not awaited: `{names[0]}` is a coroutine, not the result"
-            yield Found(
-                step.node, "ING015", message, f"{names[0]} = await {ast.unparse(step.node.func)}(...)"
-            )
+        name = _only_name(parent)
+        if name is not None and _is_never_awaited(unit, name):
+            message = f"{quoted(step.node.func)} is not awaited: `{name}` is a coroutine, not the result"
+            yield Found(step.node, "ING015", message, f"{name} = await {ast.unparse(step.node.func)}(...)")
+
+
+def _task_not_awaited(unit: Unit, step: StepCall, task: ast.Call) -> Iterator[Found]:
+    parent = unit.module.parents[task]
+    name = _only_name(parent) if isinstance(parent, ast.Assign | ast.AnnAssign) else None
+    if isinstance(parent, ast.Expr) or (name is not None and not unit.uses.get(name)):
+        message = f"nothing waits for the task of {quoted(step.node.func)}: the function may end before it"
+        yield Found(step.node, "ING015", message, f"await {ast.unparse(step.node.func)}(...)")
+
+
+def _only_name(assignment: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> str | None:
+    """The variable that is assigned to, if it is nothing but one."""
+    targets = assignment.targets if isinstance(assignment, ast.Assign) else [assignment.target]
+    (target, *others) = targets
+    return target.id if isinstance(target, ast.Name) and not others else None
 
 
 def _is_used(parent: ast.AST, child: ast.AST) -> bool:
