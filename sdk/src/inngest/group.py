@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._shells.current import PARALLEL_MODE, ParallelMode
-from ._shells.results import Wanted
 from .errors import StepUsageError
 
 if TYPE_CHECKING:
-    from ._shells.aio import _Run  # pyright: ignore[reportPrivateUsage]
+    from ._shells.aio import Begun, _Run  # pyright: ignore[reportPrivateUsage]
     from ._shells.threads import _RunSync  # pyright: ignore[reportPrivateUsage]
 
 __all__ = ["Group", "GroupSync", "ParallelMode"]
@@ -99,29 +98,34 @@ class Group:
 
         `asyncio.gather` and `asyncio.TaskGroup` work with steps as well.
         """
-        mode = parallel_mode or ParallelMode.WAIT
-        branches = _branches(callables)
-        token = PARALLEL_MODE.set(mode)
-        try:
-            begun = self._run.begin(branches)
-            steps = [one for one in begun if isinstance(one, Wanted)]
-            if steps and mode is ParallelMode.WAIT and len(steps) == len(begun):
-                waiting = self._run.together(steps)
-            else:
-                waiting = _gathered([self._task(one) for one in begun])
-        finally:
-            PARALLEL_MODE.reset(token)
-        results = await waiting
+        results = await self._begin(_branches(callables), parallel_mode or ParallelMode.WAIT)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return tuple(results)
 
-    def _task(self, branch: Awaitable[Any] | Wanted) -> asyncio.Future[Any]:
-        """A task of its own for a branch: it starts with the group's context variables."""
-        if isinstance(branch, Wanted):
-            branch = self._run.step(branch)
-        return asyncio.create_task(branch if inspect.iscoroutine(branch) else _awaited(branch))
+    def _begin(
+        self, branches: Sequence[Callable[[], Awaitable[Any]]], mode: ParallelMode
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """Call the branches; what gives their results or errors."""
+        token = PARALLEL_MODE.set(mode)
+        try:
+            begun = self._run.begin(branches)
+            steps = [one.step for one in begun if one.step is not None and one.context is None]
+            if not steps or len(steps) < len(begun) or mode is not ParallelMode.WAIT:
+                return _gathered([_task(one) for one in begun])
+            for one in begun:
+                one.awaitable.close()
+            return self._run.together(steps)
+        finally:
+            PARALLEL_MODE.reset(token)
+
+
+def _task(branch: Begun) -> asyncio.Task[Any]:
+    """A task of its own for a branch."""
+    one = branch.awaitable
+    coroutine = one if inspect.iscoroutine(one) else _awaited(one)
+    return asyncio.create_task(coroutine, context=branch.context)
 
 
 async def _awaited(branch: Awaitable[T]) -> T:

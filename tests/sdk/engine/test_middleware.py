@@ -63,6 +63,27 @@ def test_hooks_run_once_for_each_request_in_their_order(is_async: bool) -> None:
     assert log == [*expected[:2], "replay", *expected[2:4], "new", *expected[4:]]
 
 
+@pytest.mark.parametrize("target", [None, "b", "gone"])
+def test_hooks_run_when_a_group_has_all_stored_results_and_waits_for_others(
+    target: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inngest._shells.aio.TARGET_WAIT_S", 0.01)
+    log: list[str] = []
+
+    async def fn(ctx: inngest.Context) -> None:
+        await ctx.group.parallel(tuple((lambda name=name: ctx.step.run(name, one, 1)) for name in "abc"))
+
+    server = serve(fn, make_client(checkpointing=False, middleware=[recorder("m", log)]))
+    server.steps[hash_step_id("a")] = {"data": 1}
+    server.stack.append(hash_step_id("a"))
+
+    server.call(server.request(hash_step_id(target) if target else "step"))
+
+    outputs = {None: 2, "b": 1, "gone": 0}[target]
+    hooks = HOOKS[:4] if target == "gone" else HOOKS[:5]
+    assert log == [f"m.{hook}" for hook in hooks] + outputs * ["m.transform_output"]
+
+
 def test_the_clients_middleware_comes_first_and_looking_back_goes_in_reverse() -> None:
     log: list[str] = []
 

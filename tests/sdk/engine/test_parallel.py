@@ -4,6 +4,8 @@ import asyncio
 import gc
 import json
 import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -309,6 +311,77 @@ def test_a_group_that_is_given_up_leaves_its_results_behind() -> None:
     assert serve(fn).run().output in ("timed out", "in time")
 
 
+@pytest.mark.parametrize("kind", ["step", "branch"])
+def test_a_branch_has_context_variables_of_its_own(kind: str) -> None:
+    variable = ContextVar("variable", default="none")
+    seen: set[tuple[str, str]] = set()
+
+    async def look(name: str) -> None:
+        seen.add((name, variable.get()))
+
+    async def fn(ctx: inngest.Context) -> str:
+        async def work(name: str) -> None:
+            await ctx.step.run(name, look, name)
+
+        def branch(name: str) -> Coroutine[object, None, None]:
+            variable.set(name)
+            return work(name) if kind == "branch" else ctx.step.run(name, look, name)
+
+        await ctx.group.parallel((lambda: branch("a"), lambda: branch("b"), lambda: work("c")))
+        await ctx.group.parallel((lambda: branch("d"), lambda: ctx.step.run("e", look, "e")))
+        return variable.get()
+
+    assert serve(fn).run().output == "none"
+    assert seen == {("a", "a"), ("b", "b"), ("c", "none"), ("d", "d"), ("e", "none")}
+
+
+def test_equal_values_of_context_variables_are_not_the_same() -> None:
+    """Nor can every value be compared."""
+
+    class Notes(list[str]):
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("compare them one by one")
+
+    variable: ContextVar[list[str]] = ContextVar("variable")
+    own: dict[str, list[str]] = {}
+
+    async def fn(ctx: inngest.Context) -> bool:
+        outer = Notes()
+        variable.set(outer)
+
+        async def note(name: str) -> None:
+            await asyncio.sleep(0)
+            own[name] = variable.get()
+
+        def branch() -> Coroutine[object, None, None]:
+            variable.set(Notes())
+            return note("a")
+
+        await ctx.group.parallel((branch, lambda: note("b")))
+        return own["a"] is not outer and own["b"] is outer
+
+    assert serve(fn).run().output is True
+
+
+def test_a_step_that_two_branches_give_is_executed_once() -> None:
+    executed: list[int] = []
+
+    async def fn(ctx: inngest.Context) -> None:
+        made: list[Coroutine[object, None, None]] = []
+
+        def branch() -> Coroutine[object, None, None]:
+            if not made:
+                made.append(ctx.step.run("a", executed.append, 1))
+            return made[0]
+
+        await ctx.group.parallel((branch, branch))
+
+    error = serve(fn).run().error or {}
+
+    assert "await" in error["message"]
+    assert executed in ([], [1])
+
+
 @pytest.mark.parametrize("memos", [0, 1, 3])
 @pytest.mark.parametrize("kind", ["row", "group", "branches", "plain"])
 def test_a_request_is_freed_as_soon_as_it_is_answered(kind: str, memos: int) -> None:
@@ -345,6 +418,53 @@ def test_a_request_is_freed_as_soon_as_it_is_answered(kind: str, memos: int) -> 
 
     try:
         assert asyncio.run(circles(server.request())) == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["row", "group", "branches"])
+def test_a_request_that_is_given_up_within_a_step_is_freed_at_once(kind: str) -> None:
+    async def row(ctx: inngest.Context, step: Callable[[], Awaitable[None]]) -> None:
+        await ctx.step.run("a", step)
+
+    async def group(ctx: inngest.Context, step: Callable[[], Awaitable[None]]) -> None:
+        await ctx.group.parallel((lambda: ctx.step.run("a", step), lambda: ctx.step.run("b", step)))
+
+    async def branches(ctx: inngest.Context, step: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.gather(ctx.step.run("a", step), ctx.step.run("b", step))
+
+    code = {"row": row, "group": group, "branches": branches}[kind]
+    began: list[asyncio.Event] = []
+
+    async def wait() -> None:
+        began[-1].set()
+        await asyncio.Event().wait()
+
+    async def fn(ctx: inngest.Context) -> None:
+        await code(ctx, wait)
+
+    server = serve(fn)
+
+    async def give_up() -> None:
+        began.append(asyncio.Event())
+        request = asyncio.create_task(server.answer(server.request(hash_step_id("a"))))
+        await began[-1].wait()
+        request.cancel()
+        await asyncio.wait([request])
+
+    async def circles() -> list[str]:
+        await give_up()  # What is made once.
+        gc.collect()
+        gc.disable()
+        await give_up()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        return [type(one).__name__ for one in gc.garbage]
+
+    try:
+        assert asyncio.run(circles()) == []
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

@@ -1,13 +1,16 @@
 """Requests of one event loop begin one after another, and none waits for another one's waiting."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import inngest
 from inngest._http.handler import Handler
+from inngest._http.per_loop import PerLoop
 from tests.sdk.http.asking import call, call_body, said
 
 MANY = 20
@@ -118,3 +121,86 @@ async def test_nonsense_lets_the_others_begin(client: inngest.Inngest) -> None:
         answers = await asyncio.gather(*(handler.handle(one) for one in requests))
 
     assert [one.status for one in answers] == [500, 400, 200, 500, 200]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_code_that_takes_its_time_to_be_cancelled_lets_the_others_begin(
+    turns: int, client: inngest.Inngest
+) -> None:
+    has_begun, is_free = asyncio.Event(), asyncio.Event()
+
+    @client.create_function(fn_id="slow", event="a")
+    async def slow(ctx: inngest.Context) -> None:
+        has_begun.set()
+        try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(60)
+        finally:
+            await is_free.wait()
+
+    @client.create_function(fn_id="frees", event="a")
+    async def frees(ctx: inngest.Context) -> None:
+        assert not (has_begun.is_set() and leaving.done())
+        is_free.set()
+
+    handler = handler_of(client, slow, frees)
+    leaving = asyncio.create_task(handler.handle(call("app-slow")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    leaving.cancel()
+
+    assert (await handler.handle(call("app-frees"))).status == 200
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_code_that_gives_up_steps_again_and_again_lets_the_others_begin(
+    client: inngest.Inngest,
+) -> None:
+    is_free = asyncio.Event()
+
+    @client.create_function(fn_id="polls", event="a")
+    async def polls(ctx: inngest.Context) -> str:
+        while not is_free.is_set():
+            step = asyncio.ensure_future(ctx.step.run("never", str, 1))
+            await asyncio.sleep(0)
+            step.cancel()
+        return "done"
+
+    @client.create_function(fn_id="frees", event="a")
+    async def frees(ctx: inngest.Context) -> str:
+        is_free.set()
+        return "freed"
+
+    handler = handler_of(client, polls, frees)
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(handler.handle(call("app-polls")), handler.handle(call("app-frees")))
+
+    assert [said(answer) for answer in answers] == ["done", "freed"]
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("many_switches")
+def test_loops_of_many_threads_may_begin_and_end_at_the_same_time() -> None:
+    async def nothing(_: object) -> None:
+        pass
+
+    per_loop = PerLoop(object, nothing)
+
+    async def use() -> None:
+        assert per_loop.get() is per_loop.get()
+
+    def begin_and_end(_: int) -> None:
+        for _ in range(100):
+            asyncio.run(use())
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(begin_and_end, range(8)))

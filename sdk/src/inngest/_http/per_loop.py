@@ -30,9 +30,11 @@ class PerLoop(Generic[T]):
         held = self._held.get(loop)
         if held is not None and held[0].ag_frame is not None:  # Else it was closed: the loop is about to end.
             return held[1]
-        # A loop that was closed without closing its generators cannot do it any more.
-        for other in [other for other in self._held if other.is_closed()]:
-            self._held.pop(other, None)
+        # A loop that was closed without closing its generators cannot do it any more; listed at once, as
+        # other threads add theirs meanwhile.
+        for other in list(self._held):
+            if other.is_closed():
+                self._held.pop(other, None)
         holder = cast("AsyncGeneratorType[T, None]", _hold(self._make, self._close))
         resource = _first(holder)
         self._held[loop] = (holder, resource)

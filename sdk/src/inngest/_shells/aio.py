@@ -13,12 +13,14 @@ its answer, the function's tasks are cancelled: what is left of the code runs in
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import operator
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from inngest._engine.answer import Answer
 from inngest._engine.call import CallRequest
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 
 START_TURNS = 3
 """Turns of the loop until code that waits for nothing but steps has asked for them."""
+START_ROUNDS = 100
+"""Until code that gives steps up and asks for others again and again may be waiting for another request."""
 QUIET_TURNS = 10
 """Turns of the loop without news after which branches are taken to wait for steps.
 
@@ -102,6 +106,16 @@ async def execute(
         return failed_function(error)
     finally:
         await run.close()
+
+
+class Begun(NamedTuple):
+    """What a branch of a group gave when it was called."""
+
+    awaitable: Any
+    step: Wanted | None
+    """What the awaitable asks for, if it is a step."""
+    context: contextvars.Context | None
+    """With the context variables that the branch set; None if it set none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -226,18 +240,25 @@ class _Run:
         await self._after_replay()
         return read_result(wanted, output, self.client.serializer)
 
-    def begin(self, branches: Sequence[Callable[[], Awaitable[Any]]]) -> list[Awaitable[Any] | Wanted]:
-        """Call the branches of a group: what each gave; of one that is only a step, what it asks for."""
+    def begin(self, branches: Sequence[Callable[[], Awaitable[Any]]]) -> list[Begun]:
+        """Call the branches of a group; none sees the context variables that another one sets."""
         created = self._created = []
+        begun: list[Begun] = []
+        own = contextvars.copy_context()
+        context = own.copy()
         try:
-            begun = [_begun(branch) for branch in branches]
+            for branch in branches:
+                one = context.run(_begun, branch)
+                # Taken away: a step that another branch gives again is awaited twice, which Python refuses.
+                step = created.pop()[1] if created and created[-1][0] is one else None
+                if _is_same(context, own):
+                    begun.append(Begun(one, step, None))
+                else:
+                    begun.append(Begun(one, step, context))
+                    context = own.copy()
         finally:
             self._created = None
-        steps: dict[int, Any] = {id(coroutine): wanted for coroutine, wanted in created}
-        for one in begun:
-            if id(one) in steps:
-                one.close()
-        return [steps.get(id(one), one) for one in begun]
+        return begun
 
     async def together(self, wanted: Sequence[Wanted]) -> list[Any]:
         """The results of steps that the code awaits together; an error for each that failed.
@@ -333,8 +354,7 @@ class _Run:
         except SystemExit as error:
             return _Done(error=RuntimeError(f"the step raised SystemExit: {error}"))
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_cancelled(asyncio.current_task()):  # In no variable: see `close`.
                 raise
             # Nobody cancelled this task: the handler waited for something that was. A `TaskGroup` would take
             # the branch for cancelled and go on without the step.
@@ -393,6 +413,10 @@ class _Run:
         if self.parked and not self._is_target_found():
             self._hand_out()
             return None
+        if not self._has_begun and not self.session.is_replaying:
+            # The last stored result went to a group that waits for others. The code may move while hooks run.
+            await self._begin()
+            return None
         target = self.waiting.get(self.call.target) if self.call.target is not None else None
         found = [target.found] if target is not None else [one.found for one in self.waiting.values()]
         match self.session.decide(found, in_parallel=not self._is_alone()):
@@ -424,10 +448,13 @@ class _Run:
         assert self._main is not None
         # What is about to run, where the loop is asyncio's own: without that, only time can move the code.
         ready: object = getattr(self._loop, "_ready", None)
-        turns = START_TURNS
+        turns, rounds = START_TURNS, START_ROUNDS
         while not self._main.done() and not self._is_flush_due:
             if self._is_target_found():
                 return
+            rounds -= 1
+            if not rounds:
+                self.begun()
             if not self.parked and not self.waiting:
                 if turns:
                     turns -= 1
@@ -600,6 +627,7 @@ class _Run:
     async def close(self) -> None:
         """Cancel what is left of the function: it goes on in a later request."""
         self._is_closed = True
+        self.begun()  # Code that is cancelled may take its time.
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         if self._main is not None:
@@ -675,6 +703,15 @@ class _Run:
         self.log.doubted(self.session)
         if not self._has_branches and not self.parked:  # Branches that lost a race leave results behind.
             self.log.mismatched(self.session, new)
+
+
+def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
+    return task is None or task.cancelling() > 0
+
+
+def _is_same(changed: contextvars.Context, own: contextvars.Context) -> bool:
+    """Whether code has set nothing in a copy of `own`. Not by `==`, which is what user code makes of it."""
+    return len(changed) == len(own) and all(map(operator.is_, changed.values(), own.values()))
 
 
 def _begun(branch: Callable[[], Awaitable[Any]]) -> Any:
