@@ -11,7 +11,8 @@ from ._shells.current import PARALLEL_MODE, ParallelMode
 from .errors import StepUsageError
 
 if TYPE_CHECKING:
-    from ._shells.aio import Begun, _Run  # pyright: ignore[reportPrivateUsage]
+    from ._shells.aio import _Run  # pyright: ignore[reportPrivateUsage]
+    from ._shells.branches import Begun
     from ._shells.threads import _RunSync  # pyright: ignore[reportPrivateUsage]
 
 __all__ = ["Group", "GroupSync", "ParallelMode"]

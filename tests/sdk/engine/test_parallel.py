@@ -185,6 +185,33 @@ def test_an_id_that_a_loop_repeats_is_not_warned_of(caplog: pytest.LogCaptureFix
     assert caplog.text == ""
 
 
+def test_an_id_that_steps_of_one_group_share_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def fn(ctx: inngest.Context) -> list[int]:
+        return list(
+            await ctx.group.parallel(tuple((lambda n=n: ctx.step.run("a", one, n)) for n in range(3)))
+        )
+
+    assert serve(fn).run().output == [0, 1, 2]
+    assert "parallel branches" not in caplog.text
+
+
+def test_branches_after_the_step_that_a_request_is_for_are_not_begun() -> None:
+    begun: list[int] = []
+
+    async def fn(ctx: inngest.Context) -> None:
+        def branch(number: int) -> Any:
+            begun.append(number)
+            return ctx.step.run(f"s{number}", one, number)
+
+        await ctx.group.parallel(tuple((lambda n=n: branch(n)) for n in range(5)))
+
+    server = serve(fn)
+    answer = server.call(server.request(hash_step_id("s2")))
+
+    assert [op["data"] for op in json.loads(answer.text)] == [2]
+    assert begun == [0, 1, 2]
+
+
 def test_the_last_step_of_a_branch_is_never_executed_beside_a_request_for_it() -> None:
     """Its plan may be on its way already: another branch raced ahead of it."""
     executed: list[str] = []

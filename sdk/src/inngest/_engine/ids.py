@@ -1,9 +1,11 @@
 """Identities of steps (protocol 4.5)."""
 
+from functools import lru_cache
 from hashlib import sha1
 from typing import NamedTuple
 
 
+@lru_cache(maxsize=4_096)  # Every request of a run asks for the same ones again.
 def hash_step_id(text: str) -> str:
     """The id of a step on the wire: SHA-1 of its text, in hex."""
     return sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
@@ -31,11 +33,16 @@ class StepIds:
 
     def next(self, user_id: str) -> StepId:
         """The n-th use of an id, from 0, is hashed as `id`, `id:1`, `id:2`; texts in use are skipped."""
-        index = self._counts.get(user_id, 0)
-        text = f"{user_id}:{index}" if index else user_id
+        step = self.peek(user_id)
+        self._counts[user_id] = step.number + 1
+        self._used.add(step.text)
+        return step
+
+    def peek(self, user_id: str) -> StepId:
+        """What `next` would give."""
+        number = self._counts.get(user_id, 0)
+        text = f"{user_id}:{number}" if number else user_id
         while text in self._used:
-            index += 1
-            text = f"{user_id}:{index}"
-        self._counts[user_id] = index + 1
-        self._used.add(text)
-        return StepId(user_id, index, hash_step_id(text))
+            number += 1
+            text = f"{user_id}:{number}"
+        return StepId(user_id, number, hash_step_id(text))

@@ -87,6 +87,10 @@ class Session:
         self.places[step.hashed] = (step, place)
         return step
 
+    def is_target(self, user_id: str) -> bool:
+        """Whether the next use of an id is the step that the request is for."""
+        return self.call.target is not None and self._ids.peek(user_id).hashed == self.call.target
+
     def forget(self) -> None:
         """Let go of the code's branches: the request has its answer."""
         self._branches.clear()

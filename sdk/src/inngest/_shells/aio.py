@@ -13,14 +13,12 @@ its answer, the function's tasks are cancelled: what is left of the code runs in
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
-import operator
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from inngest._engine.answer import Answer
 from inngest._engine.call import CallRequest
@@ -34,6 +32,7 @@ from inngest.group import Group
 from inngest.middleware import MiddlewareManager, TransformOutputResult, TransformOutputStepInfo
 from inngest.step import Step
 
+from .branches import Begun, begin
 from .current import CURRENT_STEP, EXECUTING, PARALLEL_MODE, ParallelMode
 from .results import (
     Checkpoints,
@@ -47,6 +46,7 @@ from .results import (
     untyped,
 )
 from .run_log import RunLog, refuse_nested, unexpected
+from .waits import Asked, Done, Executing, Wait
 
 if TYPE_CHECKING:
     from inngest._http.api import Api
@@ -108,73 +108,6 @@ async def execute(
         await run.close()
 
 
-class Begun(NamedTuple):
-    """What a branch of a group gave when it was called."""
-
-    awaitable: Any
-    step: Wanted | None
-    """What the awaitable asks for, if it is a step."""
-    context: contextvars.Context | None
-    """With the context variables that the branch set; None if it set none."""
-
-
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """A step that the code awaits. A request for one of a thousand branches has as many, and runs one."""
-
-    wanted: Wanted
-    step: StepId
-    goes_alone: bool
-    wait: _Wait
-    executing: _Executing | None = None
-    output: Output | None = None
-
-    @property
-    def found(self) -> Found:
-        wanted = self.wanted
-        return Found(wanted.op(self.step), wanted.handler is not None, self.goes_alone, wanted.place)
-
-    @property
-    def can_begin(self) -> bool:
-        """Whether it was not begun, and the code has not given it up."""
-        return self.executing is None and not self.wait.next.done()
-
-    def give(self, output: Output) -> None:
-        """Hand out its stored result."""
-        self.output = output
-        self.wait.missing -= 1
-        if not self.wait.missing and not self.wait.next.done():
-            self.wait.next.set_result(None)
-
-
-@dataclass(slots=True, eq=False)
-class _Wait:
-    """What one place of the code waits for: a step, or all of a group."""
-
-    next: asyncio.Future[_Asked | None]
-    """Set to a step that shall be executed, or to None when there are all results; cancelled by the code."""
-    steps: list[_Asked] = field(default_factory=list[_Asked])
-    missing: int = 0
-    """How many have no result yet."""
-
-
-@dataclass(slots=True, eq=False)
-class _Executing:
-    """A step that is being executed."""
-
-    done: asyncio.Future[_Done]
-    """Set when it was executed, or given up by the code."""
-    result: asyncio.Future[Output]
-    """Set when the code may go on after it."""
-
-
-@dataclass(slots=True)
-class _Done:
-    value: object = None
-    error: Exception | None = None
-    given_up: bool = False
-
-
 @dataclass(eq=False)
 class _Run:
     function: Function[Any]
@@ -184,9 +117,9 @@ class _Run:
     middleware: MiddlewareManager
     api: Api
     begun: Callable[[], None]
-    parked: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
+    parked: dict[str, Asked] = field(default_factory=dict[str, Asked])
     """Steps whose results are stored, and that wait for their turn."""
-    waiting: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
+    waiting: dict[str, Asked] = field(default_factory=dict[str, Asked])
     """Steps without results."""
 
     def __post_init__(self) -> None:
@@ -241,24 +174,12 @@ class _Run:
         return read_result(wanted, output, self.client.serializer)
 
     def begin(self, branches: Sequence[Callable[[], Awaitable[Any]]]) -> list[Begun]:
-        """Call the branches of a group; none sees the context variables that another one sets."""
+        """Call the branches of a group."""
         created = self._created = []
-        begun: list[Begun] = []
-        own = contextvars.copy_context()
-        context = own.copy()
         try:
-            for branch in branches:
-                one = context.run(_begun, branch)
-                # Taken away: a step that another branch gives again is awaited twice, which Python refuses.
-                step = created.pop()[1] if created and created[-1][0] is one else None
-                if _is_same(context, own):
-                    begun.append(Begun(one, step, None))
-                else:
-                    begun.append(Begun(one, step, context))
-                    context = own.copy()
+            return begin(branches, created, self.session.is_target)
         finally:
             self._created = None
-        return begun
 
     async def together(self, wanted: Sequence[Wanted]) -> list[Any]:
         """The results of steps that the code awaits together; an error for each that failed.
@@ -268,9 +189,11 @@ class _Run:
         self._has_branches = True
         self._open_groups += 1
         try:
-            await self._enter(wanted)
+            # One branch: the steps of a group come in its order, whatever the time.
+            branch = await self._enter(wanted)
             name = self.session.name
-            asked = [(one, name(one.step_id, one.place, object(), races=False)) for one in wanted]
+            asked = [(one, name(one.step_id, one.place, branch, races=False)) for one in wanted]
+            del branch  # As in `_step`.
             outputs = await self._outputs(self._wait_for(asked, goes_alone=False))
             await self._after_replay()
         finally:
@@ -296,16 +219,16 @@ class _Run:
     def _is_next(self, step: StepId) -> bool:
         return self.session.has(step) and self.session.is_next(step)
 
-    def _wait_for(self, asked: Sequence[tuple[Wanted, StepId]], *, goes_alone: bool) -> _Wait:
-        wait = _Wait(self._loop.create_future(), missing=len(asked))
+    def _wait_for(self, asked: Sequence[tuple[Wanted, StepId]], *, goes_alone: bool) -> Wait:
+        wait = Wait(self._loop.create_future(), missing=len(asked))
         for wanted, step in asked:
-            one = _Asked(wanted, step, goes_alone, wait)
+            one = Asked(wanted, step, goes_alone, wait)
             wait.steps.append(one)
             (self.parked if self.session.has(step) else self.waiting)[step.hashed] = one
         self._moved()
         return wait
 
-    async def _outputs(self, wait: _Wait) -> list[Output]:
+    async def _outputs(self, wait: Wait) -> list[Output]:
         """Execute what shall be executed in this task, and wait for the rest."""
         try:
             while (asked := await wait.next) is not None:
@@ -325,7 +248,7 @@ class _Run:
             wait.steps.clear()
             del wait  # Likewise.
 
-    def _give_up(self, asked: _Asked) -> None:
+    def _give_up(self, asked: Asked) -> None:
         """The code waits no longer for a step; without a result that is a time-out of its own, for one."""
         if asked.output is not None or self.parked.pop(asked.step.hashed, None) is not None:
             return
@@ -334,9 +257,9 @@ class _Run:
         if executing is None or not executing.done.done():
             self._has_losers = self._has_losers or self._has_branches
         if executing is not None and not executing.done.done():
-            executing.done.set_result(_Done(given_up=True))
+            executing.done.set_result(Done(given_up=True))
 
-    async def _execute(self, wanted: Wanted, step: StepId) -> _Done:
+    async def _execute(self, wanted: Wanted, step: StepId) -> Done:
         """Execute the step's handler here, in the task that awaits it."""
         token = EXECUTING.set((self, step.text))
         try:
@@ -348,17 +271,17 @@ class _Run:
                     value = await value
                 elif time.perf_counter() - began > BLOCKED_S:
                     self.log.blocked(step, time.perf_counter() - began)
-            return _Done(untyped(value, wanted.output_type, self.client.serializer))
+            return Done(untyped(value, wanted.output_type, self.client.serializer))
         except Exception as error:
-            return _Done(error=error)
+            return Done(error=error)
         except SystemExit as error:
-            return _Done(error=RuntimeError(f"the step raised SystemExit: {error}"))
+            return Done(error=RuntimeError(f"the step raised SystemExit: {error}"))
         except asyncio.CancelledError:
             if _is_cancelled(asyncio.current_task()):  # In no variable: see `close`.
                 raise
             # Nobody cancelled this task: the handler waited for something that was. A `TaskGroup` would take
             # the branch for cancelled and go on without the step.
-            return _Done(error=RuntimeError("the step waited for something that was cancelled"))
+            return Done(error=RuntimeError("the step waited for something that was cancelled"))
         finally:
             EXECUTING.reset(token)
 
@@ -482,7 +405,7 @@ class _Run:
     def _hand_out(self) -> None:
         """Give out the next stored results: all that were awaited together, or one of a race."""
 
-        def position(parked: _Asked) -> int:
+        def position(parked: Asked) -> int:
             return self.session.position(parked.step)
 
         first = min(self.parked.values(), key=position)
@@ -497,7 +420,7 @@ class _Run:
                 break
         self._moved()
 
-    async def _run_step(self, asked: _Asked, found: Found) -> Answer | None:
+    async def _run_step(self, asked: Asked, found: Found) -> Answer | None:
         """Execute a step and say how the request ends, or None when the code goes on after it."""
         if len(self.checkpoints.unsaved) >= self.checkpoints.buffered_steps_max:
             answer = await self._flush()
@@ -507,7 +430,7 @@ class _Run:
         await self._begin()
         if not asked.can_begin:  # Given up meanwhile: a time-out in user code, for one.
             return None
-        executing = _Executing(self._loop.create_future(), self._loop.create_future())
+        executing = Executing(self._loop.create_future(), self._loop.create_future())
         asked.executing = executing
         asked.wait.next.set_result(asked)
         done = await executing.done
@@ -517,7 +440,7 @@ class _Run:
             return await self._fail_step(found, done.error)
         return await self._complete_step(executing, found, done.value)
 
-    async def _complete_step(self, executing: _Executing, found: Found, value: object) -> Answer | None:
+    async def _complete_step(self, executing: Executing, found: Found, value: object) -> Answer | None:
         op = found.op
         what = f"step {op.step.text!r} of {self.function.id!r}"
         hooks = self.middleware.hooks("transform_output")
@@ -707,20 +630,3 @@ class _Run:
 
 def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
     return task is None or task.cancelling() > 0
-
-
-def _is_same(changed: contextvars.Context, own: contextvars.Context) -> bool:
-    """Whether code has set nothing in a copy of `own`. Not by `==`, which is what user code makes of it."""
-    return len(changed) == len(own) and all(map(operator.is_, changed.values(), own.values()))
-
-
-def _begun(branch: Callable[[], Awaitable[Any]]) -> Any:
-    """What a branch gives when it is called: an error, too, comes from awaiting it."""
-    try:
-        return branch()
-    except Exception as error:
-        return _raise(error)
-
-
-async def _raise(error: Exception) -> NoReturn:
-    raise error
