@@ -1,19 +1,27 @@
-"""Requests of one event loop begin one after another, and none waits for another one's waiting."""
+"""Few requests of one event loop begin side by side, and none waits for another one's waiting."""
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 import pytest
 
 import inngest
+from inngest._http import entrance
 from inngest._http.handler import Handler
 from inngest._http.per_loop import PerLoop
 from tests.sdk.http.asking import call, call_body, said
 
 MANY = 20
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One place only: whoever keeps it keeps all others out."""
+    monkeypatch.setattr(entrance, "ROOM_STEPS", 1)
 
 
 @pytest.fixture
@@ -204,3 +212,65 @@ def test_loops_of_many_threads_may_begin_and_end_at_the_same_time() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(begin_and_end, range(8)))
+
+
+async def test_places_are_given_in_order_by_size_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "ROOM_STEPS", 100)
+    random = Random(5)
+    room = entrance.Entrance()
+    sizes = {"small": 1, "few": 15, "some": 40, "many": 99, "all": 500}
+    for name, size in sizes.items():
+        (await room.enter(name)).leave(size)
+    counted = {name: min(max(size, entrance.PLACE_STEPS), 100) for name, size in sizes.items()}
+    names = [random.choice(list(sizes)) for _ in range(200)]
+    inside: set[int] = set()
+    entered: list[int] = []
+
+    async def visit(number: int) -> None:
+        entry = await room.enter(names[number])
+        entered.append(number)
+        inside.add(number)
+        assert sum(counted[names[one]] for one in inside) <= 100
+        for _ in range(random.randrange(4)):
+            await asyncio.sleep(0)
+        inside.discard(number)
+        entry.leave()
+        entry.leave()
+
+    tasks = [asyncio.create_task(visit(number)) for number in range(len(names))]
+    for task in random.sample(tasks, 60):
+        await asyncio.sleep(0)
+        task.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*tasks, return_exceptions=True)
+        whole = await room.enter("all")
+
+    assert entered == sorted(entered)
+    assert len(entered) >= 140
+    whole.leave()
+
+
+async def test_fewer_begin_side_by_side_once_their_steps_are_known(
+    monkeypatch: pytest.MonkeyPatch, client: inngest.Inngest
+) -> None:
+    monkeypatch.setattr(entrance, "ROOM_STEPS", 200)
+    log: list[str] = []
+
+    @client.create_function(fn_id="fn", event="a")
+    async def fn(ctx: inngest.Context) -> None:
+        log.append("begins")
+        await asyncio.gather(*(ctx.step.run(f"s{n}", str, n) for n in range(30)))
+
+    handler = handler_of(client, fn)
+
+    async def ask() -> None:
+        await handler.handle(call())
+        log.append("answered")
+
+    async def most_at_once() -> int:
+        log.clear()
+        await asyncio.gather(*(ask() for _ in range(MANY)))
+        return max(len(part.split()) for part in " ".join(log).split("answered"))
+
+    assert await most_at_once() == MANY
+    assert await most_at_once() < MANY / 2

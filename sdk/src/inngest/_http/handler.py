@@ -150,7 +150,7 @@ class Handler:
 
     async def handle(self, request: Request) -> Response:
         """Answer a request; raises nothing but `CancelledError`, which also cancels the function's tasks."""
-        entry = await self._entrances.get().enter()
+        entry = await self._entrances.get().enter(_function_id_of(request.url))
         try:
             match self._admit(request):
                 case Response() as response:
@@ -599,6 +599,14 @@ def _query_of(url: str) -> Mapping[str, str]:
         return _kept_query_of(url) if len(url) <= KEPT_URL_CHARS_MAX else _new_query_of(url)
     except ValueError as error:
         raise CallRequestError(f"the URL's query cannot be read: {error}") from None
+
+
+def _function_id_of(url: str) -> str:
+    """The function that a request is for; empty when it does not say, in a way that can be read."""
+    try:
+        return _query_of(url).get("fnId", "")
+    except CallRequestError:
+        return ""
 
 
 def _new_query_of(url: str) -> Mapping[str, str]:

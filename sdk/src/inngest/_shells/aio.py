@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 START_TURNS = 3
 """Turns of the loop until code that waits for nothing but steps has asked for them."""
-START_ROUNDS = 100
-"""Until code that gives steps up and asks for others again and again may be waiting for another request."""
 QUIET_TURNS = 10
 """Turns of the loop without news after which branches are taken to wait for steps.
 
@@ -86,11 +84,12 @@ async def execute(
     client: Inngest,
     middleware: MiddlewareManager,
     api: Api,
-    begun: Callable[[], None] = lambda: None,
+    begun: Callable[[int], None] = lambda asked: None,
 ) -> Answer:
     """Go on with a run until it needs the server: one step further, several with checkpoints, or to its end.
 
-    `begun` is called, more than once perhaps, when the code waits for steps or for something else.
+    `begun` is called, more than once perhaps, when the code waits for steps or for something else, with the
+    number of steps that it has asked for.
     Raises only `CancelledError`, when the request was given up; the function's tasks are cancelled then.
     """
     memos = StepMemos.from_raw(call.steps)
@@ -116,7 +115,7 @@ class _Run:
     client: Inngest
     middleware: MiddlewareManager
     api: Api
-    begun: Callable[[], None]
+    begun: Callable[[int], None]
     parked: dict[str, Asked] = field(default_factory=dict[str, Asked])
     """Steps whose results are stored, and that wait for their turn."""
     waiting: dict[str, Asked] = field(default_factory=dict[str, Asked])
@@ -321,7 +320,7 @@ class _Run:
         self._main.add_done_callback(self._moved)
         while True:
             await self._settle()
-            self.begun()
+            self.begun(len(self.session.places))
             answer = await self._next(self._main)
             if answer is not None:
                 return answer
@@ -371,22 +370,20 @@ class _Run:
         assert self._main is not None
         # What is about to run, where the loop is asyncio's own: without that, only time can move the code.
         ready: object = getattr(self._loop, "_ready", None)
-        turns, rounds = START_TURNS, START_ROUNDS
+        turns = START_TURNS
         while not self._main.done() and not self._is_flush_due:
             if self._is_target_found():
                 return
-            rounds -= 1
-            if not rounds:
-                self.begun()
             if not self.parked and not self.waiting:
                 if turns:
                     turns -= 1
                     await asyncio.sleep(0)
                     continue
-                self.begun()
+                self.begun(len(self.session.places))
                 self._wake = self._loop.create_future()
                 await self._wake
                 continue
+            self.begun(len(self.session.places))
             moves = self._moves
             for _ in range(QUIET_TURNS if self._has_branches else QUIET_TURNS_ALONE):
                 await asyncio.sleep(0)
@@ -550,7 +547,7 @@ class _Run:
     async def close(self) -> None:
         """Cancel what is left of the function: it goes on in a later request."""
         self._is_closed = True
-        self.begun()  # Code that is cancelled may take its time.
+        self.begun(len(self.session.places))  # Code that is cancelled may take its time.
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         if self._main is not None:
