@@ -1,17 +1,15 @@
 """Branches: what is planned, in which order results come back, and what a race sees."""
 
 import asyncio
-import gc
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 import inngest
-from inngest._engine.call import CallRequest
 from inngest._engine.ids import hash_step_id
 from inngest.errors import StepUsageError
 
@@ -407,92 +405,3 @@ def test_a_step_that_two_branches_give_is_executed_once() -> None:
 
     assert "await" in error["message"]
     assert executed in ([], [1])
-
-
-@pytest.mark.parametrize("memos", [0, 1, 3])
-@pytest.mark.parametrize("kind", ["row", "group", "branches", "plain"])
-def test_a_request_is_freed_as_soon_as_it_is_answered(kind: str, memos: int) -> None:
-    """Garbage in circles would wait for the collector, which then costs more than the request."""
-
-    async def row(ctx: inngest.Context) -> None:
-        for number in range(3):
-            await ctx.step.run(f"s{number}", one, number)
-
-    async def group(ctx: inngest.Context) -> None:
-        await ctx.group.parallel(tuple((lambda n=n: ctx.step.run(f"s{n}", one, n)) for n in range(3)))
-
-    async def branches(ctx: inngest.Context) -> None:
-        await asyncio.gather(*(ctx.step.run(f"s{number}", one, number) for number in range(3)))
-
-    def plain(ctx: inngest.ContextSync) -> None:
-        for number in range(3):
-            ctx.step.run(f"s{number}", str, number)
-
-    server = serve({"row": row, "group": group, "branches": branches, "plain": plain}[kind])
-    for number in range(memos):
-        server.steps[hash_step_id(f"s{number}")] = {"data": number}
-        server.stack.append(hash_step_id(f"s{number}"))
-
-    async def circles(request: CallRequest) -> list[str]:
-        """What is left of a request after its answer, and only the collector would find."""
-        await server.answer(request)  # What is made once.
-        gc.collect()
-        gc.disable()
-        await server.answer(request)
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        return [type(one).__name__ for one in gc.garbage]
-
-    try:
-        assert asyncio.run(circles(server.request())) == []
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-
-
-@pytest.mark.parametrize("kind", ["row", "group", "branches"])
-def test_a_request_that_is_given_up_within_a_step_is_freed_at_once(kind: str) -> None:
-    async def row(ctx: inngest.Context, step: Callable[[], Awaitable[None]]) -> None:
-        await ctx.step.run("a", step)
-
-    async def group(ctx: inngest.Context, step: Callable[[], Awaitable[None]]) -> None:
-        await ctx.group.parallel((lambda: ctx.step.run("a", step), lambda: ctx.step.run("b", step)))
-
-    async def branches(ctx: inngest.Context, step: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.gather(ctx.step.run("a", step), ctx.step.run("b", step))
-
-    code = {"row": row, "group": group, "branches": branches}[kind]
-    began: list[asyncio.Event] = []
-
-    async def wait() -> None:
-        began[-1].set()
-        await asyncio.Event().wait()
-
-    async def fn(ctx: inngest.Context) -> None:
-        await code(ctx, wait)
-
-    server = serve(fn)
-
-    async def give_up() -> None:
-        began.append(asyncio.Event())
-        request = asyncio.create_task(server.answer(server.request(hash_step_id("a"))))
-        await began[-1].wait()
-        request.cancel()
-        await asyncio.wait([request])
-
-    async def circles() -> list[str]:
-        await give_up()  # What is made once.
-        gc.collect()
-        gc.disable()
-        await give_up()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        return [type(one).__name__ for one in gc.garbage]
-
-    try:
-        assert asyncio.run(circles()) == []
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
