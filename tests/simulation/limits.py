@@ -136,8 +136,6 @@ class LimitBook:
         self._unclear = seq
         self._seen["limits: runs counted anew"] += 1
         for run in runs:
-            if run.row.run_id in self._damaged:
-                continue
             steps, starts = self._buckets(run)
             for item_id in sent.get(run.row.run_id, ()):
                 self._hold(item_id, steps)
