@@ -244,8 +244,8 @@ class _Run:
                 for one in wait.steps:
                     self._give_up(one)
                 self._moved()
-            wait.steps.clear()
-            del wait  # Likewise.
+            wait.steps.clear()  # They refer to it.
+            del wait  # As in `_step`.
 
     def _give_up(self, asked: Asked) -> None:
         """The code waits no longer for a step; without a result that is a time-out of its own, for one."""
@@ -320,7 +320,7 @@ class _Run:
         self._main.add_done_callback(self._moved)
         while True:
             await self._settle()
-            self.begun(len(self.session.places))
+            self._let_others_begin()
             answer = await self._next(self._main)
             if answer is not None:
                 return answer
@@ -365,6 +365,9 @@ class _Run:
         except SystemExit as error:  # Out of a task it would end the whole process.
             raise RuntimeError(f"the function raised SystemExit: {error}") from error
 
+    def _let_others_begin(self) -> None:
+        self.begun(len(self.session.places))
+
     async def _settle(self) -> None:
         """Return when the function has ended, or the code waits for steps and nothing moves any more."""
         assert self._main is not None
@@ -379,11 +382,11 @@ class _Run:
                     turns -= 1
                     await asyncio.sleep(0)
                     continue
-                self.begun(len(self.session.places))
+                self._let_others_begin()
                 self._wake = self._loop.create_future()
                 await self._wake
                 continue
-            self.begun(len(self.session.places))
+            self._let_others_begin()
             moves = self._moves
             for _ in range(QUIET_TURNS if self._has_branches else QUIET_TURNS_ALONE):
                 await asyncio.sleep(0)
@@ -547,7 +550,7 @@ class _Run:
     async def close(self) -> None:
         """Cancel what is left of the function: it goes on in a later request."""
         self._is_closed = True
-        self.begun(len(self.session.places))  # Code that is cancelled may take its time.
+        self._let_others_begin()  # Code that is cancelled may take its time.
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         if self._main is not None:
